@@ -1,0 +1,1 @@
+"""Decides and speaks: mail in, review mail out. Never compiles, never boots."""

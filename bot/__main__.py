@@ -1,0 +1,5 @@
+"""`python -m bot` is `stackhog`."""
+
+from bot.cli import main
+
+main()

@@ -1,0 +1,288 @@
+"""What crosses the queue, and the words both sides use for it.
+
+Requests and results are versioned pydantic models; a worker can execute a
+request knowing nothing else, and the bot can read a result knowing nothing of
+how it was made. Sizes are bytes and times are seconds everywhere.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+# the workers know the errors from here
+from bot.errors import OursError as OursError  # noqa: PLC0414 - an explicit re-export
+from bot.errors import StackhogError as StackhogError  # noqa: PLC0414
+from bot.errors import TheirsError as TheirsError  # noqa: PLC0414
+
+VERSION: Literal[1] = 1
+
+
+class Record(BaseModel):
+    """Base of everything on the wire: frozen, strict about unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64"
+    )
+
+
+class Outcome(StrEnum):
+    """How a job ended, in the only status vocabulary there is."""
+
+    PASSED = "passed"
+    FAILED = "failed"  # theirs: the patch is at fault
+    BROKEN = "broken"  # ours: retried, shown to the operator, never mailed
+    SKIPPED = "skipped"  # not tested, with the reason
+
+
+class Queue(StrEnum):
+    """The Celery queues, which are also the job kinds."""
+
+    BUILD = "build"
+    STACK = "stack"
+    STRESS = "stress"
+
+
+class PatchText(Record):
+    """One patch of a series as a worker applies and commits it."""
+
+    index: int  # 1-based, as in [PATCH index/total]
+    message_id: str  # without angle brackets
+    subject: str  # without its [PATCH …] brackets: the commit's first line
+    author_name: str
+    author_email: str
+    date: datetime  # timezone-aware author date
+    message: str  # commit message below the subject, trailers included, no "---" notes
+    diff: bytes  # from the first "diff --git" or "--- " line on, as mailed
+
+
+class KernelConfig(Record):
+    """A kernel configuration as data: what `make olddefconfig` must end up with."""
+
+    name: str  # e.g. "default"
+    arch: str  # the kernel's ARCH= spelling, e.g. "x86_64"
+    target: str  # make target of a full build, e.g. "bzImage"
+    compiler: str  # CC=, e.g. "gcc"
+    base: str  # make target the options are laid over, e.g. "tinyconfig"
+    options: tuple[str, ...]  # "CONFIG_X=y" or "# CONFIG_X is not set", in order
+
+
+class Limits(Record):
+    """Limits frozen into a job by the plan."""
+
+    wall_seconds: int
+    memory_bytes: int
+    processes: int
+    file_bytes: int  # size of one file
+    disk_bytes: int  # everything one build may write
+    parallel: int  # make -j
+
+
+class BuildRequest(Record):
+    """Build a baseline and each patch of a series on top of it, in turn."""
+
+    version: Literal[1] = VERSION
+    tree: str  # name in `stackhog tree list`
+    base: str  # commit id in that tree
+    config: KernelConfig
+    patches: tuple[PatchText, ...]
+    limits: Limits
+    image: bool = True  # link the kernel too; False stops after the objects
+
+
+class Apply(StrEnum):
+    """Which way a patch went onto its base, in the order they are tried."""
+
+    EXACT = "exact"  # libgit2, no offset
+    THREE_WAY = "three-way"  # libgit2 merge from the pre-image blobs
+    OFFSET = "offset"  # git apply --cached
+    AM = "am"  # git am -3
+
+
+class Misfit(Record):
+    """Why a patch does not apply: theirs, with what stands there instead."""
+
+    index: int
+    file: str | None
+    hunk: int | None  # 1-based within the file
+    line: int | None  # where the hunk expects to be, 1-based, in the file as it stands
+    expected: tuple[str, ...]  # the hunk's pre-image lines
+    found: tuple[str, ...]  # what stands at that place instead
+    reason: str  # one sentence
+
+
+class Refusal(Record):
+    """Why a patch was not even tried (absolute path, symlink, too large …)."""
+
+    index: int
+    file: str | None
+    reason: str
+
+
+class Warned(Record):
+    """One compiler warning that the series brought."""
+
+    index: int  # the patch after which it appears first
+    file: str
+    line: int
+    flag: str  # "-Wunused-variable", or "" where gcc names none
+    text: str  # gcc's message without location and flag
+    lines: tuple[str, ...]  # gcc's own lines, as printed
+
+
+class PatchBuilt(Record):
+    """What building one patch gave."""
+
+    index: int
+    commit: str
+    applied: Apply
+    seconds: float
+    objects: tuple[str, ...]  # objects compiled anew, relative to the object tree, sorted
+    facts: str | None  # artifact: stack facts of these objects after this patch
+    warnings: tuple[Warned, ...] = ()
+    error: tuple[str, ...] = ()  # gcc's or make's own lines where the build broke
+
+
+class NotCompiled(Record):
+    """A touched file that no configuration here compiles."""
+
+    file: str
+    reason: str
+
+
+class Enabled(Record):
+    """A Kconfig symbol switched on for the series."""
+
+    symbol: str  # without CONFIG_
+    file: str  # the touched file that needs it
+
+
+class BuildResult(Record):
+    """What a build job answers."""
+
+    version: Literal[1] = VERSION
+    outcome: Outcome
+    reason: str = ""
+    base_commit: str = ""
+    compiler: str = ""  # first line of `gcc --version`
+    kernel_release: str = ""
+    base_facts: str | None = None  # artifact: facts, before the series, of every object it rebuilt
+    config_file: str | None = None  # artifact: the .config that was built
+    image: str | None = None  # artifact: the linked kernel after the last patch
+    patches: tuple[PatchBuilt, ...] = ()
+    misfit: Misfit | None = None
+    refusal: Refusal | None = None
+    broken_patch: int | None = None  # index of the first patch that does not build
+    enabled: tuple[Enabled, ...] = ()
+    not_compiled: tuple[NotCompiled, ...] = ()
+    steps: tuple[tuple[str, float], ...] = ()  # (what, seconds), in order
+
+
+class FactsAfter(Record):
+    """Facts of the objects that one patch rebuilt."""
+
+    index: int
+    facts: str  # artifact
+
+
+class StackRequest(Record):
+    """Compare the stack use of objects before and after each patch."""
+
+    version: Literal[1] = VERSION
+    base_facts: str
+    after: tuple[FactsAfter, ...]  # in patch order
+
+
+class Frame(Record):
+    """A function's stack frame, in bytes, return address included."""
+
+    function: str
+    file: str  # source file, relative to the tree
+    line: int
+    before: int | None  # None: the function is new
+    after: int | None  # None: the function is gone
+    dynamic: bool  # gcc says the frame has a part of unknown size (alloca, VLA)
+    patch: int  # index of the patch that changed it last
+    object: str
+
+
+class Call(Record):
+    """A call from one function to another that appeared or went away."""
+
+    caller: str
+    callee: str
+    file: str  # of the call site
+    line: int
+    added: bool
+    patch: int
+    object: str
+
+
+class Span(Record):
+    """Source lines of one function after a patch: where a finding can be quoted."""
+
+    patch: int
+    function: str
+    file: str
+    first: int
+    last: int  # inclusive; the last line before the next function of the file
+
+
+class StackResult(Record):
+    """What a stack job answers; net of the whole series, attributed to patches."""
+
+    version: Literal[1] = VERSION
+    outcome: Outcome
+    reason: str = ""
+    frames: tuple[Frame, ...] = ()
+    calls: tuple[Call, ...] = ()
+    spans: tuple[Span, ...] = ()  # of the functions named in frames and calls
+    functions: int = 0  # compared
+    objects: int = 0  # compared
+
+
+class Progress(Record):
+    """What a running job is doing, for the person who waits."""
+
+    step: str
+    done: int | None = None
+    total: int | None = None
+    stack: StackRequest | None = None  # set once, when the objects are there and the link runs on
+
+
+class FindingKind(StrEnum):
+    """What a finding is about."""
+
+    DOES_NOT_APPLY = "does-not-apply"
+    REFUSED = "refused"
+    DOES_NOT_BUILD = "does-not-build"
+    WARNING = "warning"
+    FRAME_GREW = "frame-grew"
+    FRAME_NEW = "frame-new"
+    FRAME_DYNAMIC = "frame-dynamic"
+    CALL_NEW = "call-new"
+
+
+class Severity(StrEnum):
+    """Whether policy lets a finding pass."""
+
+    FAIL = "fail"
+    NOTE = "note"
+
+
+class Finding(Record):
+    """One fact with its evidence: what, where, before, after, how to see it oneself."""
+
+    kind: FindingKind
+    severity: Severity
+    patch: int
+    file: str
+    line: int | None
+    function: str | None
+    before: int | None
+    after: int | None
+    text: tuple[str, ...]  # evidence lines, e.g. gcc's own
+    reproduce: str  # one command line, to be run in the kernel tree

@@ -1,0 +1,1 @@
+"""The arrows between the nouns: scope, plan, findings, verdict."""

@@ -1,0 +1,139 @@
+"""Runs the jobs of one review through the queue and brings their results together.
+
+The same tasks and the same queue serve a single `stackhog review` and the
+service; only who starts the broker differs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bot.contract import (
+    BuildRequest,
+    BuildResult,
+    FactsAfter,
+    OursError,
+    Outcome,
+    Progress,
+    Queue,
+    StackRequest,
+    StackResult,
+)
+from bot.review.queue import BROKER_GONE, Client, JobLostError
+
+POLL = 0.03  # seconds
+RESTARTS = 2  # of a broker or worker that dies under a review
+STACK_SECONDS = 300
+BUILDS_PER_JOB = 4  # make runs a job may need besides the patches: baselines and configuration
+
+
+class JobBrokenError(OursError):
+    """A job ended BROKEN, with the worker's sentence."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the jobs of a review answered; None: that job was not run."""
+
+    build: BuildResult
+    stack: StackResult | None
+
+
+@dataclass(frozen=True)
+class Port:
+    """What `run` needs of its surroundings."""
+
+    connect: Callable[[], Client]
+    alive: Callable[[], bool]  # False: broker or worker died
+    revive: Callable[[], bool]  # start them anew; False: they are not ours to start
+
+
+class _Attempt:
+    """One try at all jobs, on one broker."""
+
+    def __init__(self, port: Port, request: BuildRequest, tell: Callable[[Progress], None]) -> None:
+        self.port, self.request, self.tell = port, request, tell
+        self.client = port.connect()
+        seconds = request.limits.wall_seconds * (len(request.patches) + BUILDS_PER_JOB)
+        self.build_job = self.client.send(Queue.BUILD, request, seconds)
+        self.build: BuildResult | None = None
+        self.stack_job: str | None = None
+        self.stack: StackResult | None = None
+        self.told: Progress | None = None
+
+    def run(self, *, want_stack: bool) -> Results:
+        """Poll until everything asked for is there."""
+        while True:
+            if self.build is None:
+                self._look_at_build(want_stack)
+            if self.stack_job and self.stack is None:
+                self._look_at_stack()
+            if self.build and (self.stack_job is None or self.stack):
+                return Results(self.build, self.stack)
+            if not self.port.alive():
+                raise ConnectionError("broker or worker ended")
+            time.sleep(POLL)
+
+    def _look_at_build(self, want_stack: bool) -> None:  # noqa: FBT001 - private
+        state = self.client.look(self.build_job)
+        if state.progress and state.progress != self.told:
+            self.told = state.progress
+            self.tell(state.progress)
+            if want_stack and state.progress.stack:
+                self._send_stack(state.progress.stack)
+        if state.result is not None:
+            self.build = BuildResult.model_validate(state.result)
+            _raise_if_broken(self.build)
+            request = comparison(self.build)
+            if want_stack and request:
+                self._send_stack(request)
+
+    def _send_stack(self, request: StackRequest) -> None:
+        """Start the comparison as soon as the objects are there; the link still runs."""
+        if self.stack_job is None:
+            self.stack_job = self.client.send(Queue.STACK, request, STACK_SECONDS)
+
+    def _look_at_stack(self) -> None:
+        assert self.stack_job is not None  # noqa: S101 - the caller looked
+        state = self.client.look(self.stack_job)
+        if state.result is not None:
+            self.stack = StackResult.model_validate(state.result)
+            _raise_if_broken(self.stack)
+            self.tell(Progress(step="stack compared", done=self.stack.functions))
+
+
+def _raise_if_broken(result: BuildResult | StackResult) -> None:
+    if result.outcome is Outcome.BROKEN:
+        raise JobBrokenError(result.reason)
+
+
+def comparison(build: BuildResult) -> StackRequest | None:
+    """Return the comparison that a build result allows, if any."""
+    after = tuple(FactsAfter(index=p.index, facts=p.facts) for p in build.patches if p.facts)
+    if build.base_facts is None or not after:
+        return None
+    return StackRequest(base_facts=build.base_facts, after=after)
+
+
+def run(
+    port: Port, request: BuildRequest, tell: Callable[[Progress], None], *, stack: bool
+) -> Results:
+    """Run the build job and, if asked for, the stack job beside it.
+
+    A broker or worker that dies is started again and the jobs are sent anew.
+
+    Raises OursError when that does not help, or when a job is broken.
+    """
+    for left in reversed(range(RESTARTS + 1)):
+        try:
+            return _Attempt(port, request, tell).run(want_stack=stack)
+        except (*BROKER_GONE, JobLostError) as error:
+            if not left or not port.revive():
+                raise OursError(
+                    f"the review could not be finished ({error}): start the broker and a worker "
+                    "again, then repeat the command"
+                ) from error
+            tell(Progress(step="broker or worker died: starting the jobs again"))
+    raise AssertionError("unreachable")

@@ -1,0 +1,101 @@
+"""The only reader of the environment and the configuration file.
+
+Every setting can be given as ``STACKHOG_<NAME>`` or in the TOML file that
+``STACKHOG_CONFIG`` names (default: ``stackhog.toml`` in the user's config
+directory); the environment wins. A bad setting stops the start, with its name.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from bot.errors import TheirsError
+
+GIB = 1 << 30
+
+
+class BadSettingError(TheirsError):
+    """A setting does not hold what it must; carries its name."""
+
+
+def config_file() -> Path:
+    """Return the configuration file's path, whether it exists or not."""
+    named = os.environ.get("STACKHOG_CONFIG")
+    return Path(named) if named else Path(platformdirs.user_config_dir("stackhog"), "stackhog.toml")
+
+
+class Settings(BaseSettings):
+    """All settings; sizes in bytes, times in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="STACKHOG_", extra="forbid", frozen=True)
+
+    home: Path | None = Field(None, description="all state below one directory")
+    broker_url: str | None = Field(None, description="redis:// URL; none: an embedded broker")
+    tree: str = Field("debian-6.1", description="kernel tree to review against")
+    config: str = Field("default", description="kernel configuration, from policies/kconfig/")
+    address: str = Field("stackhog <stackhog@localhost.localdomain>", description="From of replies")
+    slots: int = Field(2, ge=1, le=256, description="jobs a worker runs at a time")
+    parallel: int = Field(0, ge=0, le=1024, description="make -j; 0: as many as there are cores")
+    sandbox_uid: int = Field(64738, ge=1000, lt=65536, description="user id of builds, as root")
+    build_seconds: int = Field(3600, ge=1, description="wall time of one make run")
+    build_memory: int = Field(6 * GIB, ge=GIB // 4, description="memory of one build")
+    build_processes: int = Field(512, ge=16, description="processes and threads of one build")
+    build_file: int = Field(4 * GIB, ge=1 << 20, description="size of one file a build may write")
+    build_disk: int = Field(12 * GIB, ge=1 << 20, description="all that one build may write")
+    patch_bytes: int = Field(1 << 20, ge=1024, description="size of one patch")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the TOML file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
+
+    @property
+    def data(self) -> Path:
+        """What must be kept: trees."""
+        return self.home / "data" if self.home else platformdirs.user_data_path("stackhog")
+
+    @property
+    def cache(self) -> Path:
+        """What can be made again: baselines, artifacts."""
+        return self.home / "cache" if self.home else platformdirs.user_cache_path("stackhog")
+
+    @property
+    def cores(self) -> int:
+        """Parallel jobs of one make run."""
+        return self.parallel or os.cpu_count() or 1
+
+
+def load() -> Settings:
+    """Read and check all settings.
+
+    Raises BadSettingError naming each setting that is wrong.
+    """
+    try:
+        found = Settings()  # type: ignore[call-arg] # pydantic-settings fills the fields
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()
+        )
+        raise BadSettingError(
+            f"settings are wrong ({wrong}): mend the STACKHOG_… variable or {config_file()}"
+        ) from error
+    if found.home and not found.home.is_absolute():
+        return found.model_copy(update={"home": found.home.absolute()})
+    return found

@@ -1,0 +1,1 @@
+"""Runs what it is told and decides nothing: trees, builds, stack analysis."""

@@ -1,0 +1,36 @@
+"""Where a worker keeps things and what it may use: handed to it, never read from outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """Directories and limits of one worker; made by the command line from the settings."""
+
+    data: Path  # trees
+    cache: Path  # baselines, artifacts: may be deleted at any time
+    sandbox_uid: int = 64738  # the user id builds run as when stackhog runs as root
+    patch_bytes: int = 1 << 20  # a larger patch is refused
+
+    @property
+    def trees(self) -> Path:
+        """Bare git repositories, NAME.git, with NAME.json beside each."""
+        return self.data / "trees"
+
+    @property
+    def baselines(self) -> Path:
+        """Immutable source and object trees, a directory per key."""
+        return self.cache / "baselines"
+
+    @property
+    def artifacts(self) -> Path:
+        """The content-addressed store."""
+        return self.cache / "artifacts"
+
+    @property
+    def builds(self) -> Path:
+        """Upper layers of running builds."""
+        return self.cache / "builds"

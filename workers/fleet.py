@@ -1,0 +1,67 @@
+"""A broker and a worker of our own, for one command on one machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from workers import broker, process
+
+
+class Fleet:
+    """The processes of one run: an embedded broker (unless a URL is given) and one worker.
+
+    Everything it starts dies with the process that made it, even on SIGKILL.
+    """
+
+    def __init__(self, broker_url: str | None, slots: int, log: Path) -> None:
+        self._given, self._slots, self._log = broker_url, slots, log
+        self._directory = tempfile.TemporaryDirectory(prefix="stackhog-")
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def url(self) -> str:
+        """The broker's URL."""
+        return self._given or broker.url(Path(self._directory.name, "broker"))
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self._directory.cleanup()
+
+    def start(self) -> None:
+        """Start what is missing.
+
+        Raises broker.BrokerError.
+        """
+        if not self._given:
+            self._processes.append(broker.start(Path(self._directory.name, "broker")))
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        argv = [sys.executable, "-m", "bot", "worker", "--broker", self.url]
+        with self._log.open("ab") as log:
+            worker = process.spawn(
+                [*argv, "--slots", str(self._slots)], stdout=log, stderr=log
+            )  # fmt: skip
+        self._processes.append(worker)
+
+    def stop(self) -> None:
+        """Kill everything, the worker first so that it does not complain of the broker."""
+        for running in reversed(self._processes):
+            process.kill(running)
+        self._processes.clear()
+
+    def alive(self) -> bool:
+        """Whether every process still runs."""
+        return all(running.poll() is None for running in self._processes)
