@@ -1,0 +1,1 @@
+"""Stack use of kernel objects, from what the compiler wrote beside them."""
