@@ -27,7 +27,7 @@ $(READY): requirements/lock.txt pyproject.toml
 demo: setup
 	@$(STACKHOG) tree add debian-6.1 --debian linux-source-6.1
 	@# status 1 says that there are findings, and the demo series is meant to have some
-	@$(STACKHOG) review demo/writeback-stats.mbox --tree debian-6.1 --output reply.eml || [ $$? -eq 1 ]
+	@$(STACKHOG) review demo/writeback-more.mbox --tree debian-6.1 --output reply.eml || [ $$? -eq 1 ]
 
 test: check
 	$(VENV)/bin/pytest tests/integration

@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import worker_process_init
+from kombu.entity import Exchange
 from kombu.entity import Queue as Route
 
 from bot.contract import Queue
@@ -29,7 +30,7 @@ def make_app(broker_url: str, worker: WorkerConfig) -> Celery:
     app = Celery("stackhog", broker=broker_url, backend=broker_url, include=["workers.tasks"])
     app.conf.update(
         worker=worker,
-        task_queues=[Route(queue.value) for queue in Queue],  # type: ignore[no-untyped-call]
+        task_queues=[_route(queue.value) for queue in Queue],
         task_default_queue=Queue.BUILD.value,
         task_serializer="json",
         accept_content=["json"],
@@ -48,6 +49,11 @@ def make_app(broker_url: str, worker: WorkerConfig) -> Celery:
         redis_backend_health_check_interval=10,
     )
     return app
+
+
+def _route(name: str) -> Route:
+    # without an exchange of its own a queue is bound to the default one and gets its jobs too
+    return Route(name, Exchange(name), routing_key=name)  # type: ignore[no-untyped-call]
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator] # celery ships no types

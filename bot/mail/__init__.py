@@ -1,0 +1,1 @@
+"""Mail in (sources, messages, series) and mail out (the reply)."""

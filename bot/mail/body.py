@@ -1,0 +1,100 @@
+"""The text of a mail as bytes, decoded the way git mailinfo (mailinfo.c) does it."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Iterator
+from email.message import Message as Mail
+
+# attachments that hold text under another name
+_PATCH_NAMES = (".patch", ".diff", ".txt")
+# what the standard library is known to raise on hostile MIME headers
+ODD = (
+    ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError,
+    binascii.Error,
+)  # fmt: skip
+
+
+def text_of(mail: Mail) -> tuple[bytes, str]:
+    """Return the decoded bytes of all text parts, and the first part's charset or ``""``.
+
+    HTML is left out; attached patches count as text. Transfer encodings are undone,
+    charsets are not: a diff must stay as it was sent.
+    """
+    parts: list[bytes] = []
+    charset = ""
+    for part in _text_parts(mail):
+        payload = _payload(part)
+        if not payload.strip():
+            continue
+        charset = charset or _charset(part)
+        parts.append(payload if payload.endswith(b"\n") else payload + b"\n")
+    return b"".join(parts), charset
+
+
+def _text_parts(mail: Mail) -> Iterator[Mail]:
+    try:
+        parts = list(mail.walk())
+    except ODD:
+        parts = []
+    for part in parts:
+        try:
+            kind, name = part.get_content_type(), str(part.get_filename() or "").lower()
+        except ODD:
+            kind, name = "text/plain", ""
+        plain = kind.startswith("text/") and kind != "text/html"
+        if not part.is_multipart() and (plain or name.endswith(_PATCH_NAMES)):
+            yield part
+
+
+def _payload(part: Mail) -> bytes:
+    try:
+        found = part.get_payload(decode=True)
+    except ODD:
+        found = None
+    decoded = _without_carriage_returns(found if isinstance(found, bytes) else b"")
+    flowed, delete_space = _flowed(part)
+    return unflow(decoded, delete_space=delete_space) if flowed else decoded
+
+
+def _without_carriage_returns(data: bytes) -> bytes:
+    """Drop CR when each line has one: then the mailer put them there, not the patch.
+
+    A patch to a file with CRLF lines, sent encoded, has them only on the file's lines.
+    """
+    if b"\r\n" in data and data.count(b"\r\n") == data.count(b"\n"):
+        return data.replace(b"\r\n", b"\n")
+    return data
+
+
+def _charset(part: Mail) -> str:
+    try:
+        return part.get_content_charset() or ""
+    except ODD:
+        return ""
+
+
+def _flowed(part: Mail) -> tuple[bool, bool]:
+    try:
+        form, delete = part.get_param("format"), part.get_param("delsp")
+    except ODD:
+        return False, False
+    return str(form).lower() == "flowed", str(delete).lower() == "yes"
+
+
+def unflow(data: bytes, *, delete_space: bool) -> bytes:
+    """Undo format=flowed (RFC 3676, 4.2): join soft line breaks, remove space-stuffing."""
+    out: list[bytes] = []
+    soft = b""
+    for line in data.split(b"\n"):
+        if line == b"-- ":  # the signature mark is no soft line break
+            out += [soft] * bool(soft) + [line]
+            soft = b""
+            continue
+        plain = line.removeprefix(b" ")
+        if plain.endswith(b" "):
+            soft += plain[:-1] if delete_space else plain
+            continue
+        out.append(soft + plain)
+        soft = b""
+    return b"\n".join(out + [soft] * bool(soft))

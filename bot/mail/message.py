@@ -1,0 +1,129 @@
+"""One mail as the rest of stackhog sees it, whatever its bytes were."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from email import message_from_bytes
+from email.message import Message as Mail
+from email.policy import compat32
+
+from liblore.utils import parse_message
+
+from bot.mail import body, diff, headers, subject
+from bot.mail.headers import Address
+from bot.mail.subject import Label
+
+_SUBJECT = re.compile(rb"(?im)^subject:(.*(?:\n[ \t].*)*)")
+_DIFFSTAT = re.compile(r"(?m)^ \d+ files? changed\b")
+
+
+@dataclass(frozen=True)
+class Message:
+    """A mail; addresses are decoded, ids are without angle brackets, all on one line."""
+
+    message_id: str
+    identified: bool  # False: it had no Message-ID, this one is made from its content
+    sender: Address
+    to: tuple[Address, ...]
+    cc: tuple[Address, ...]
+    subject: str
+    label: Label
+    references: tuple[str, ...]  # ancestors, the parent last
+    list_id: str
+    date: datetime  # timezone-aware
+    above: str  # the body above the diff: commit message, notes, diffstat
+    diff: bytes  # exactly as sent, transfer encoding undone; b"" when there is none
+    below: str  # what follows the diff: base-commit, signature, list footer
+    damage: str | None  # what is wrong with the diff
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The body as mailed, decoded."""
+        whole = self.above + headers.as_text(self.diff) + self.below
+        return tuple(whole.removesuffix("\n").split("\n"))
+
+    @property
+    def has_diffstat(self) -> bool:
+        """Whether a diffstat announces a diff."""
+        return _DIFFSTAT.search(self.above) is not None
+
+
+def may_be_patch(raw: bytes) -> bool:
+    """Tell from the subject alone, cheaply, whether a raw mail may be a patch or a cover."""
+    head = raw[: headers.LIST_LIMIT].replace(b"\r\n", b"\n").partition(b"\n\n")[0]
+    found = _SUBJECT.search(head)
+    if not found:
+        return False
+    value = found[1][: headers.LINE_LIMIT]
+    if b"patch" not in value.lower() and b"=?" not in value:
+        return False
+    return subject.parse(headers.decoded(headers.as_text(value))).is_patch
+
+
+def parse(raw: bytes) -> Message:
+    """Read one raw mail; never fails, what is missing or broken gets a stand-in."""
+    unified = raw.replace(b"\r\n", b"\n")  # as git mailsplit does
+    mail = _parsed(unified)
+    content, charset = body.text_of(mail)
+    lines = content.split(b"\n")
+    found = diff.find(lines)
+    first, last = (found.first, found.last) if found.last > found.first else (len(lines),) * 2
+    title = headers.text(mail, "Subject")
+    ids = headers.message_ids(mail, "Message-ID") or _bare_id(mail)
+    return Message(
+        message_id=ids[0] if ids else hashlib.sha256(unified).hexdigest()[:40] + "@no-id.invalid",
+        identified=bool(ids),
+        sender=headers.sender(mail),
+        to=headers.addresses(mail, "To"),
+        cc=headers.addresses(mail, "Cc"),
+        subject=title,
+        label=subject.parse(title),
+        references=_ancestors(mail, ids),
+        list_id=headers.text(mail, "List-Id"),
+        date=headers.date(mail),
+        above=_decoded(_joined(lines[:first]), charset),
+        diff=_joined(lines[first:last]),
+        below=_decoded(b"\n".join(lines[last:]), charset),
+        damage=found.damage,
+    )
+
+
+def _parsed(raw: bytes) -> Mail:
+    try:
+        mail = parse_message(raw)
+        for part in mail.walk():  # the structured parser shows its holes here
+            part.get("Content-Type")
+            part.get("Content-Transfer-Encoding")
+    except body.ODD:
+        return message_from_bytes(raw, policy=compat32)
+    return mail
+
+
+def _bare_id(mail: Mail) -> tuple[str, ...]:
+    """Return a Message-ID that was written without its angle brackets."""
+    value = headers.text(mail, "Message-ID").strip("<>")
+    return (value,) if value and " " not in value else ()
+
+
+def _ancestors(mail: Mail, own: tuple[str, ...]) -> tuple[str, ...]:
+    """Return References with In-Reply-To last, each once, without the mail itself."""
+    known = headers.message_ids(mail, "References")
+    parent = headers.message_ids(mail, "In-Reply-To")[:1]
+    ordered = dict.fromkeys((*parent, *reversed(known)))
+    return tuple(one for one in reversed(ordered) if one not in own)
+
+
+def _joined(lines: list[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
+
+
+def _decoded(data: bytes, charset: str) -> str:
+    """Decode by the declared charset when it works, else by guess."""
+    try:
+        text = data.decode(charset or "utf-8")
+    except (LookupError, ValueError):
+        text = headers.as_text(data)
+    return text.encode("utf-8", "replace").decode()  # utf-7 and its like can make surrogates

@@ -1,0 +1,167 @@
+"""Where mail comes from: mbox, maildir, a single mail, a public-inbox v2 repository.
+
+A source hands out raw mails one by one and never holds more than one of them.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from bot.errors import TheirsError
+
+LOG = logging.getLogger(__name__)
+MAIL_LIMIT = 25 * 1024 * 1024  # bytes of one mail; a larger one is left out with a warning
+PIECE = 1 << 20  # longest part of a line that is read at once
+HEAD = 1 << 16  # what is looked at to tell what a file is
+
+_TIME = re.compile(rb"\d\d:\d\d")
+_YEAR = re.compile(rb"\d{4}")
+_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")  # RFC 5322, 3.6.8
+_MAIL_FIELD = re.compile(rb"(?im)^(from|subject|message-id)[ \t]*:")
+_QUOTED_FROM = re.compile(rb"(?m)^>(>*From )")  # mboxrd adds one ">", mboxo likewise to "From "
+_PACKED = {b"\x1f\x8b": "gzip -d", b"\xfd7zXZ": "xz -d", b"BZh": "bzip2 -d", b"PK\x03\x04": "unzip"}
+
+
+class NotMailError(TheirsError):
+    """A path holds no mail; carries the path."""
+
+    def __init__(self, path: Path, cause: str, way_out: str) -> None:
+        self.path = path
+        super().__init__(f"{path} {cause}: {way_out}")
+
+
+def messages(path: Path) -> Iterator[bytes]:
+    """Yield the raw mails at a path, always in the same order, without mbox escapes.
+
+    Raises NotMailError when there are none or the path cannot be read.
+    """
+    if not path.exists():
+        raise NotMailError(path, "does not exist", "check the path")
+    try:
+        yield from _directory(path) if path.is_dir() else _file(path)
+    except OSError as error:
+        raise NotMailError(path, "cannot be read", error.strerror or str(error)) from error
+
+
+def _directory(path: Path) -> Iterator[bytes]:
+    if any((path / name).is_dir() for name in ("cur", "new")):
+        return _maildir(path)
+    from bot.mail import inbox  # noqa: PLC0415 - pygit2 only where there is a repository
+
+    epochs = inbox.epochs(path)
+    if not epochs:
+        raise NotMailError(
+            path,
+            "is neither a maildir (no cur/ or new/) nor a public-inbox v2 repository",
+            "give an mbox file, a maildir, an .eml file or the git repository",
+        )
+    return inbox.mails(path, epochs, MAIL_LIMIT)
+
+
+def _maildir(path: Path) -> Iterator[bytes]:
+    """Yield the mails of cur/ and new/ by file name; tmp/ holds what is being delivered."""
+    files = [file for name in ("cur", "new") for file in (path / name).glob("[!.]*")]
+    mails = sorted((file for file in files if file.is_file()), key=lambda file: file.name)
+    if not mails:
+        raise NotMailError(path, "is a maildir without mail", "fetch mail into it first")
+    for file in mails:
+        with file.open("rb") as stream:
+            content = stream.read(MAIL_LIMIT + 1)
+        if len(content) <= MAIL_LIMIT:
+            yield content
+        else:
+            left_out(str(file))
+
+
+def left_out(where: str) -> None:
+    """Warn that a mail is too large to be looked at."""
+    LOG.warning("%s: larger than %d MiB, left out", where, MAIL_LIMIT >> 20)
+
+
+def _file(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        buffered = io.BufferedReader(stream, HEAD) if isinstance(stream, io.RawIOBase) else stream
+        if _is_mbox(path, buffered):
+            yield from split(buffered, str(path))
+        else:
+            yield from _single(path, buffered)
+
+
+def _is_mbox(path: Path, stream: IO[bytes]) -> bool:
+    """Tell an mbox (True) from a single mail (False); anything else is refused."""
+    head = stream.read(HEAD)
+    stream.seek(0)
+    if not head.strip():
+        raise NotMailError(path, "is empty", "give a file that holds mail")
+    for magic, unpack in _PACKED.items():
+        if head.startswith(magic):
+            raise NotMailError(path, "is compressed", f"unpack it with `{unpack}` first")
+    start = head.lstrip(b"\r\n")
+    if _is_from_line(start.partition(b"\n")[0]):
+        return True
+    fields = start.replace(b"\r\n", b"\n").partition(b"\n\n")[0]
+    if _FIELD.match(fields) and _MAIL_FIELD.search(fields):
+        return False
+    kind = "holds binary data" if b"\0" in head else "is text without mail headers"
+    way_out = "give an mbox file, a maildir or a mail saved with headers"
+    raise NotMailError(path, f"is no mailbox, it {kind}", way_out)
+
+
+def _single(path: Path, stream: IO[bytes]) -> Iterator[bytes]:
+    content = stream.read(MAIL_LIMIT + 1)
+    if len(content) > MAIL_LIMIT:
+        raise NotMailError(
+            path, f"is one mail of more than {MAIL_LIMIT >> 20} MiB", "no patch is that large"
+        )
+    yield content.lstrip(b"\r\n")
+
+
+def split(stream: IO[bytes], name: str = "mbox") -> Iterator[bytes]:
+    """Yield the mails of an mboxrd or mboxo, reading line by line.
+
+    A From_ line counts only above a header: some writers escape none in the body.
+    """
+    parts: list[bytes] = []
+    size = number = 0
+    held = b""  # a From_ line, until the line below it is known
+    fresh = True  # at the start of a line, not within one longer than PIECE
+    for line in iter(partial(stream.readline, PIECE), b""):
+        if held and _FIELD.match(line):
+            yield from _joined(parts, size, f"{name}: mail {number}")
+            parts, size, number = [], 0, number + 1
+        elif held:
+            parts.append(held)
+            size += len(held)
+        held = line if fresh and _is_from_line(line) else b""
+        fresh = line.endswith(b"\n")
+        if held:
+            continue
+        size += len(line)
+        if size <= MAIL_LIMIT:
+            parts.append(line)
+        else:
+            parts.clear()  # too large: it is only measured from here on
+    yield from _joined(parts, size, f"{name}: mail {number}")
+
+
+def _is_from_line(line: bytes) -> bool:
+    """Tell a separator as git does (is_from_line() in builtin/mailsplit.c): a time, a year."""
+    if not line.startswith(b"From "):
+        return False
+    time = _TIME.search(line, 5)
+    return time is not None and _YEAR.search(line, time.end()) is not None
+
+
+def _joined(parts: list[bytes], size: int, where: str) -> Iterator[bytes]:
+    if size > MAIL_LIMIT:
+        left_out(where)
+        return
+    mail = b"".join(parts)
+    if mail.strip():
+        yield _QUOTED_FROM.sub(rb"\1", mail) if b"\n>" in mail else mail

@@ -1,0 +1,75 @@
+"""The only fold over findings: what is said first, and whether the series passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bot.contract import Finding, FindingKind, Outcome, Severity
+from bot.review.findings import order
+
+# what stands first in a mail: the reasons why nothing more could be looked at
+RANK = {
+    FindingKind.REFUSED: 0,
+    FindingKind.DOES_NOT_APPLY: 1,
+    FindingKind.DOES_NOT_BUILD: 2,
+    FindingKind.FRAME_GREW: 3,
+    FindingKind.FRAME_DYNAMIC: 4,
+    FindingKind.FRAME_NEW: 5,
+    FindingKind.CALL_NEW: 6,
+    FindingKind.WARNING: 7,
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the series passes, and the one line that says why."""
+
+    outcome: Outcome
+    headline: str
+    findings: tuple[Finding, ...]
+
+
+def decide(findings: Iterable[Finding], total: int) -> Verdict:
+    """Fold findings of a series of ``total`` patches; their order does not matter."""
+    ordered = tuple(sorted(findings, key=order))
+    failed = any(finding.severity is Severity.FAIL for finding in ordered)
+    outcome = Outcome.FAILED if failed else Outcome.PASSED
+    if not ordered:
+        return Verdict(outcome, "No findings.", ())
+    first = min(ordered, key=_weight)
+    others = len(ordered) - 1
+    more = f" (and {others} more finding{'s' if others > 1 else ''})" if others else ""
+    return Verdict(outcome, f"{headline(first, total)}{more}.", ordered)
+
+
+def _weight(finding: Finding) -> tuple[object, ...]:
+    growth = (finding.after or 0) - (finding.before or 0)
+    fails = finding.severity is not Severity.FAIL
+    return (fails, RANK[finding.kind], -growth, order(finding))
+
+
+def headline(finding: Finding, total: int) -> str:
+    """Say one finding in one line, without a full stop."""
+    patch = f"patch {finding.patch}/{total}" if total > 1 else "the patch"
+    name = finding.function
+    match finding.kind:
+        case FindingKind.REFUSED:
+            text = f"{patch} was not tested: {finding.text[0]}"
+        case FindingKind.DOES_NOT_APPLY:
+            text = f"{patch} does not apply: {finding.text[0]}"
+        case FindingKind.DOES_NOT_BUILD:
+            text = f"{patch} does not build"
+        case FindingKind.FRAME_GREW:
+            growth = (finding.after or 0) - (finding.before or 0)
+            text = f"stack: {name}() grows by {growth} bytes, {finding.before} to {finding.after}"
+        case FindingKind.FRAME_DYNAMIC:
+            text = f"stack: the frame of {name}() has no size known at compile time"
+        case FindingKind.FRAME_NEW:
+            text = f"stack: new function {name}() takes {finding.after} bytes"
+        case FindingKind.CALL_NEW:
+            target = finding.text[0]
+            text = f"{name}() now makes an {target}" if target == "indirect call" else f"{name}() now calls {target}()"  # noqa: E501 # fmt: skip
+        case FindingKind.WARNING:
+            text = f"new compiler warning in {finding.file}"
+    return text[0].upper() + text[1:] if text.startswith(("patch", "the")) else text

@@ -1,0 +1,63 @@
+"""`stackhog review`: the whole job, here and now."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+JOBS = ("build", "stack")
+EXIT_FINDINGS = 1
+
+
+def _jobs(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+    jobs = tuple(word.strip() for word in value.split(",") if word.strip())
+    unknown = [job for job in jobs if job not in JOBS]
+    if unknown or "build" not in jobs:
+        raise click.BadParameter(f"build is needed, and there are: {', '.join(JOBS)}")
+    return jobs
+
+
+@click.command(epilog="Example: stackhog review series.mbox --tree debian-6.1 --output reply.eml")
+@click.argument("path", metavar="PATH")
+@click.option(
+    "--jobs", default=",".join(JOBS), show_default=True, callback=_jobs, help="What to run."
+)
+@click.option("--tree", default=None, help="Kernel tree; see `stackhog tree list`.")
+@click.option(
+    "--base", default=None, help="Commit to apply to; default: the series' own, else head."
+)
+@click.option("--config", default=None, help="Kernel configuration: a name, or a .toml file.")
+@click.option(
+    "--series", "wanted", default=None, help="Message-ID, when PATH holds several series."
+)
+@click.option("--output", type=click.Path(path_type=Path), default=None, help="Write the reply here too.")  # noqa: E501 # fmt: skip
+@click.option("--json", "report", type=click.Path(path_type=Path), default=None, help="Write a report here.")  # noqa: E501 # fmt: skip
+def command(  # noqa: PLR0913, PLR0917 - one per option
+    path: str,
+    jobs: tuple[str, ...],
+    tree: str | None,
+    base: str | None,
+    config: str | None,
+    wanted: str | None,
+    output: Path | None,
+    report: Path | None,
+) -> None:
+    """Review the patch series in PATH and print the reply mail.
+
+    PATH is an mbox, a maildir, an .eml file or a public-inbox v2 repository. Progress
+    goes to standard error. Exit 1: there are findings that fail policy.
+    """
+    from bot.verbs.reviewing import Asked, review  # noqa: PLC0415 - keeps --help instant
+
+    asked = Asked(Path(path), tree, base, config, wanted, stack="stack" in jobs)
+    done = review(asked)
+    sys.stdout.buffer.write(done.mail)
+    sys.stdout.buffer.flush()
+    if output is not None:
+        output.write_bytes(done.mail)
+    if report is not None:
+        report.write_text(done.report, encoding="utf-8")
+    if done.failed:
+        sys.exit(EXIT_FINDINGS)

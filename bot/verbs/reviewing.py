@@ -1,0 +1,173 @@
+"""One review on this machine, wired together: mail in, jobs through the queue, mail out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bot.contract import BuildRequest, Outcome, Progress, TheirsError
+from bot.mail.load import load
+from bot.mail.patchtext import patch_texts
+from bot.mail.reply import Run, Sender, compose
+from bot.mail.series import Series, as_json
+from bot.review import base as bases
+from bot.review import findings, jobs, plan, verdict
+from bot.review.queue import Client
+from bot.settings import Settings
+from bot.settings import load as load_settings
+from bot.verbs.progress import reporter
+from bot.verbs.wiring import worker_config
+from policies.kernels import KernelPolicy, KernelPolicyError
+from policies.kernels import load as load_kernel
+from policies.schema import Gates, load_gates
+from workers import trees
+from workers.fleet import Fleet
+
+LEFT = ("applying", "baseline", "building patch", "stack compared", "reply")
+SHOWN = 8  # series named when there are too many
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user asked for."""
+
+    path: Path
+    tree: str | None
+    base: str | None
+    config: str | None
+    series: str | None
+    stack: bool
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came out: the reply and the report as bytes and text."""
+
+    mail: bytes
+    report: str
+    failed: bool
+
+
+@dataclass(frozen=True)
+class _Plan:
+    settings: Settings
+    series: Series
+    tree: str
+    base: bases.Base
+    policy: KernelPolicy
+    gates: Gates
+    request: BuildRequest
+
+
+def review(asked: Asked) -> Done:
+    """Run the whole job.
+
+    Raises TheirsError where the input is wrong, OursError where this machine is.
+    """
+    settings = load_settings()
+    worker = worker_config(settings)
+    # the broker and the worker start while the mail is read
+    with Fleet(settings.broker_url, settings.slots, worker.cache / "worker.log") as fleet:
+        planned = _planned(asked, settings)
+        with reporter(LEFT) as tell:
+
+            def told(progress: Progress) -> None:
+                about = planned.policy.about_objects if progress.step == BASELINE else None
+                tell(progress.model_copy(update={"total": about}))
+
+            results = jobs.run(_port(fleet), planned.request, told, stack=asked.stack)
+            tell.end()
+    if results.build.outcome is Outcome.SKIPPED:
+        raise TheirsError(results.build.reason)
+    return _done(planned, results)
+
+
+BASELINE = "building the baseline"
+
+
+def _port(fleet: Fleet) -> jobs.Port:
+    def revive() -> bool:
+        fleet.stop()
+        fleet.start()
+        return True
+
+    return jobs.Port(connect=lambda: Client(fleet.url), alive=fleet.alive, revive=revive)
+
+
+def _planned(asked: Asked, settings: Settings) -> _Plan:
+    series = pick(load([asked.path]), asked.series, asked.path)
+    name = asked.tree or settings.tree
+    trees.get(worker_config(settings), name)
+    repository = trees.repository(worker_config(settings), name)
+    base = bases.find(repository, asked.base, series.base_commit)
+    try:
+        policy = load_kernel(asked.config or settings.config)
+    except KernelPolicyError as error:
+        raise TheirsError(str(error)) from error
+    request = plan.build(settings, name, base, policy, patch_texts(series))
+    return _Plan(settings, series, name, base, policy, load_gates(), request)
+
+
+def pick(found: Sequence[Series], wanted: str | None, path: Path) -> Series:
+    """Return the one series to review.
+
+    Raises TheirsError when there are several, or when it is not whole.
+    """
+    if wanted is not None:
+        chosen = [one for one in found if wanted.strip("<>") in (one.id, *_ids(one))]
+        if not chosen:
+            raise TheirsError(
+                f"no series in {path} has the Message-ID {wanted}: see `stackhog series`"
+            )
+        found = chosen
+    if len(found) > 1:
+        names = "; ".join(f"{one.title} ({one.id})" for one in found[:SHOWN])
+        raise TheirsError(
+            f"{path} holds {len(found)} series: name one with --series MESSAGE-ID: {names}"
+        )
+    series = found[0]
+    if series.missing:
+        numbers = ", ".join(f"{index}/{series.total}" for index in series.missing)
+        raise TheirsError(f"the series is not complete, patch {numbers} is missing from {path}")
+    if series.problem:
+        raise TheirsError(f"the series cannot be tested: {series.problem}")
+    return series
+
+
+def _ids(series: Series) -> tuple[str, ...]:
+    return tuple(patch.message.message_id for patch in series.patches)
+
+
+def _done(planned: _Plan, results: jobs.Results) -> Done:
+    config, build, stack = planned.request.config, results.build, results.stack
+    found = findings.find(planned.gates, config, build, stack)
+    decided = verdict.decide(found, len(planned.series.patches))
+    run = Run(
+        tree=planned.tree, base_reason=planned.base.reason, config=config, build=build,
+        stack=stack, headline=decided.headline,
+        findings=decided.findings, key=run_key(planned.request),
+    )  # fmt: skip
+    sender = Sender(planned.settings.address, planned.gates.reply)
+    mail = compose(planned.series, run, sender, datetime.now(UTC).replace(microsecond=0))
+    report = {
+        "series": as_json(planned.series),
+        "tree": planned.tree,
+        "base": {"commit": planned.base.commit, "reason": planned.base.reason},
+        "outcome": decided.outcome,
+        "headline": decided.headline,
+        "findings": [finding.model_dump(mode="json") for finding in decided.findings],
+        "build": build.model_dump(mode="json"),
+        "stack": stack.model_dump(mode="json") if stack else None,
+    }
+    text = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    return Done(mail.as_bytes(), text, failed=decided.outcome is Outcome.FAILED)
+
+
+def run_key(request: BuildRequest) -> str:
+    """Return what tells this run from others: equal work has an equal key."""
+    text = request.model_dump_json(exclude={"limits"})
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""What matters and how much: data with a schema. Imports nobody."""

@@ -1,0 +1,205 @@
+"""Baselines: a source tree and an object tree, built once per key and then immutable.
+
+The key is (git tree, kernel configuration, compiler, how stackhog builds). A
+*derived* baseline has more options and lies as an overlay on top of the one it
+was derived from, so that only what the options add is compiled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from bot.contract import KernelConfig, Limits, OursError, Progress
+from workers import kconfig, make, process, sandbox, trees
+from workers.config import WorkerConfig
+from workers.layers import discard, job_directory, locked
+from workers.sandbox import Cell, Layers
+
+FORMAT = "1"  # of what lies in a baseline's directory; a change makes all of them anew
+Report = Callable[[Progress], None]
+
+
+class BaselineBrokenError(OursError):
+    """The unpatched kernel does not build; carries the compiler's lines."""
+
+    def __init__(self, what: str, lines: Sequence[str]) -> None:
+        self.lines = tuple(lines)
+        super().__init__(f"the baseline {what} does not build: {' / '.join(self.lines[:3])}")
+
+
+class Manifest(BaseModel):
+    """What a finished baseline says of itself, in manifest.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    parent: str | None
+    commit: str
+    config: KernelConfig
+    compiler: str
+    seconds: float
+    objects: int
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A finished baseline."""
+
+    key: str
+    source: Path
+    objects: tuple[Path, ...]  # object layers, topmost first
+    logs: tuple[Path, ...]  # output of each layer's build, in the same order
+    config: KernelConfig
+    compiler: str
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a baseline is made of: a commit, and how to build it."""
+
+    tree: str  # name of the tree
+    commit: str
+    config: KernelConfig
+    limits: Limits
+
+
+def compiler_version(compiler: str) -> str:
+    """Return the first line of `gcc --version`."""
+    words = process.check([compiler, "--version"], timeout=20).decode(errors="replace")
+    return words.splitlines()[0]
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256("\0".join((FORMAT, make.KCFLAGS, *parts)).encode()).hexdigest()[:24]
+
+
+def source(worker: WorkerConfig, tree: str, commit: str, report: Report) -> Path:
+    """Return the directory that holds a commit's files, written out once per git tree."""
+    tree_id = trees.tree_id(worker, tree, commit)
+    path = worker.baselines / "src" / tree_id
+    with locked(worker.baselines / "src" / f"{tree_id}.lock"):
+        if not path.exists():
+            report(Progress(step="writing out the source"))
+            with job_directory(worker.builds) as job:
+                trees.export(worker, tree, commit, job / "src")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                (job / "src").rename(path)
+    return path
+
+
+def ensure(
+    worker: WorkerConfig, base: Base, report: Report, *, parent: Baseline | None = None
+) -> Baseline:
+    """Return the baseline, building it if it is not there.
+
+    With ``parent`` it is derived: ``base.config`` holds more options than the parent's.
+
+    Raises BaselineBrokenError, kconfig.DroppedOptionsError, NoSandboxError.
+    """
+    compiler = compiler_version(base.config.compiler)
+    tree_id = trees.tree_id(worker, base.tree, base.commit)
+    key = _key(tree_id, base.config.model_dump_json(), compiler, parent.key if parent else "")
+    path = worker.baselines / "obj" / key
+    files = source(worker, base.tree, base.commit, report)
+    with locked(worker.baselines / "obj" / f"{key}.lock"):
+        if not (path / "manifest.json").exists():
+            discard(path)
+            _build(worker, base, report, files, path, parent, compiler)
+    below = parent.objects if parent else ()
+    logs = parent.logs if parent else ()
+    return Baseline(
+        key, files, (path / "tree", *below), (path / "log", *logs), base.config, compiler
+    )
+
+
+def _build(
+    worker: WorkerConfig,
+    base: Base,
+    report: Report,
+    files: Path,
+    path: Path,
+    parent: Baseline | None,
+    compiler: str,
+) -> None:
+    began = time.monotonic()
+    with job_directory(worker.builds) as job:
+        below = parent.objects if parent else ()
+        cell = Cell(
+            job, Layers((files,)), Layers(below, job / "tree"), base.limits, worker.sandbox_uid
+        )
+        configure(cell, base.config, report, fresh=parent is None)
+        output = _compile(cell, base.config, report, parent is not None)
+        (job / "log").write_text("\n".join(output.lines) + "\n")
+        manifest = Manifest(
+            key=path.name, parent=parent.key if parent else None, commit=base.commit,
+            config=base.config, compiler=compiler, seconds=time.monotonic() - began,
+            objects=len(output.objects),
+        )  # fmt: skip
+        (job / "manifest.json").write_text(manifest.model_dump_json(indent=1) + "\n")
+        path.mkdir(parents=True)
+        for name in ("tree", "log", "manifest.json"):  # the manifest last: it says "finished"
+            (job / name).rename(path / name)
+
+
+def configure(cell: Cell, config: KernelConfig, report: Report, *, fresh: bool) -> None:
+    """Make the object tree's .config and check that no option was dropped.
+
+    Raises BaselineBrokenError, kconfig.DroppedOptionsError.
+    """
+    report(Progress(step="configuring"))
+    fragment = cell.stage / "options.config"
+    fragment.write_text("\n".join(config.options) + "\n")
+    inside = "/build/options.config"
+    steps = [make.configure(config, config.base)] if fresh else []
+    steps += [["sh", "-c", f"cat {inside} >> .config"], make.configure(config, "olddefconfig")]
+    steps += [["cat", ".config"]]
+    cell = replace(cell, shown=((fragment, inside),))
+    done = None
+    for argv in steps:
+        done = sandbox.run(cell, argv)
+        if done.status != 0:
+            raise BaselineBrokenError("configuration", done.tail(5))
+    assert done is not None  # noqa: S101 - there are always steps
+    kconfig.check(config.options, done.output.decode(errors="replace"))
+
+
+def _compile(cell: Cell, config: KernelConfig, report: Report, derived: bool) -> make.Output:  # noqa: FBT001
+    what = "building the derived baseline" if derived else "building the baseline"
+    status, output = compile_kernel(
+        cell, config, lambda count: report(Progress(step=what, done=count))
+    )
+    if status != 0:
+        raise BaselineBrokenError("kernel", output.failure())
+    return output
+
+
+def compile_kernel(
+    cell: Cell,
+    config: KernelConfig,
+    compiled: Callable[[int], None],
+    objects_done: Callable[[make.Output], None] = lambda _: None,
+) -> tuple[int, make.Output]:
+    """Run make in the cell; return its status and what it said.
+
+    ``compiled`` gets the number of objects so far, ``objects_done`` is called once, as soon
+    as all objects are there and the link begins.
+    """
+    output = make.Output()
+    with sandbox.started(cell, make.build(config, cell.limits.parallel)) as (running, watch):
+        told = False
+        for line in process.lines(running, timeout=cell.limits.wall_seconds, every=watch):
+            before = len(output.objects)
+            output.feed(line)
+            if len(output.objects) != before:
+                compiled(len(output.objects))
+            if output.objects_done and not told:
+                told = True
+                objects_done(output)
+        status = running.wait()
+    return status, output

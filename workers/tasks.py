@@ -1,0 +1,88 @@
+"""The Celery tasks: unpack the request, call the function, pack the result."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from celery import Task, shared_task
+
+from bot.contract import (
+    BuildRequest,
+    BuildResult,
+    OursError,
+    Outcome,
+    Progress,
+    Queue,
+    Record,
+    StackRequest,
+    StackResult,
+)
+from workers import build as building
+from workers.artifacts import Artifacts
+from workers.config import WorkerConfig
+from workers.stack import compare
+
+LOG = logging.getLogger(__name__)
+PROGRESS = "PROGRESS"  # Celery state that carries a Progress
+MAX_ATTEMPTS = 3  # of a job whose worker died under it
+Json = dict[str, Any]
+
+
+class TooManyAttemptsError(OursError):
+    """The job's worker died again and again; redelivery alone has no limit."""
+
+
+def _worker(task: Task) -> WorkerConfig:
+    worker = task.app.conf.worker
+    assert isinstance(worker, WorkerConfig)  # noqa: S101 - make_app put it there
+    return worker
+
+
+def _count_attempt(task: Task) -> None:
+    client = task.backend.client
+    attempts = client.incr(f"stackhog-attempts-{task.request.id}")
+    client.expire(f"stackhog-attempts-{task.request.id}", 86400)
+    if attempts > MAX_ATTEMPTS:
+        raise TooManyAttemptsError(f"the worker of this job died {MAX_ATTEMPTS} times; see its log")
+
+
+def _answer(task: Task, work: Callable[[], Record], broken: Callable[[str], Record]) -> Json:
+    """Run the work; what is our own fault becomes a BROKEN result with its sentence."""
+    try:
+        _count_attempt(task)
+        return work().model_dump(mode="json")
+    except OursError as error:
+        LOG.exception("job %s", task.request.id)
+        return broken(str(error)).model_dump(mode="json")
+    except OSError as error:
+        LOG.exception("job %s", task.request.id)
+        return broken(f"{error.strerror or error}: {error.filename or 'worker'}").model_dump(
+            mode="json"
+        )
+
+
+@shared_task(bind=True, name=f"stackhog.{Queue.BUILD}")  # type: ignore[untyped-decorator]
+def build(self: Task, request: Json) -> Json:
+    """Run a BuildRequest; returns a BuildResult."""
+
+    def report(progress: Progress) -> None:
+        self.update_state(state=PROGRESS, meta=progress.model_dump(mode="json"))
+
+    return _answer(
+        self,
+        lambda: building.build(_worker(self), BuildRequest.model_validate(request), report),
+        lambda reason: BuildResult(outcome=Outcome.BROKEN, reason=reason),
+    )
+
+
+@shared_task(bind=True, name=f"stackhog.{Queue.STACK}")  # type: ignore[untyped-decorator]
+def stack(self: Task, request: Json) -> Json:
+    """Run a StackRequest; returns a StackResult."""
+    artifacts = Artifacts(_worker(self).artifacts)
+    return _answer(
+        self,
+        lambda: compare.answer(StackRequest.model_validate(request), artifacts.get),
+        lambda reason: StackResult(outcome=Outcome.BROKEN, reason=reason),
+    )
