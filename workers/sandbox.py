@@ -177,6 +177,8 @@ def started(cell: Cell, argv: Sequence[str]) -> Iterator[tuple[subprocess.Popen[
     process.lines); on the way out everything in the cell is dead.
     """
     _prepare(cell)
+    watch = DiskWatch(cell.obj.upper, cell.limits.disk_bytes)
+    watch()  # a disk that is full already is no fault of what is started now
     fd = seccomp.descriptor()
     try:
         with cgroup.limited(cell.limits) as groups:
@@ -189,7 +191,7 @@ def started(cell: Cell, argv: Sequence[str]) -> Iterator[tuple[subprocess.Popen[
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=(fd,),
             )  # fmt: skip
             with process.killed_at_end(running):
-                yield running, DiskWatch(cell.obj.upper, cell.limits.disk_bytes)
+                yield running, watch
     finally:
         os.close(fd)
 

@@ -217,7 +217,18 @@ def _said(finding: Finding, place: quote.Place | None) -> Iterator[str]:
             yield from _wrapped(_sentence(finding, place))
     if finding.reproduce and finding.kind is not FindingKind.DOES_NOT_APPLY:
         yield ""
-        yield f"  {finding.reproduce}"
+        yield from _command(finding.reproduce)
+
+
+def _command(line: str) -> Iterator[str]:
+    """Print a command line so that it fits the page and can still be pasted."""
+    for part in line.split(" && "):
+        first, flags, rest = part.partition(" 'KCFLAGS=")
+        if flags:
+            yield f"  {first} \\"
+            yield f"    {flags.strip()}{rest}"
+        else:
+            yield f"  {part}"
 
 
 def _sentence(finding: Finding, place: quote.Place | None) -> str:

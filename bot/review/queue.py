@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +37,15 @@ class State:
     result: dict[str, Any] | None = None
 
 
+@contextmanager
+def _no_runtime_error() -> Iterator[None]:
+    """Celery's Redis backend gives up with a RuntimeError; it means that the broker is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ConnectionError("the broker does not answer") from error
+
+
 class Client:
     """Sends jobs and looks after them."""
 
@@ -51,10 +62,11 @@ class Client:
 
     def send(self, queue: Queue, request: Record, seconds: float) -> str:
         """Put a job on its queue with a hard time limit; return its id."""
-        sent: AsyncResult[Any] = self._app.send_task(
-            f"stackhog.{queue}", args=[request.model_dump(mode="json")], queue=queue.value,
-            time_limit=seconds + GRACE, retry=False,
-        )  # fmt: skip
+        with _no_runtime_error():
+            sent: AsyncResult[Any] = self._app.send_task(
+                f"stackhog.{queue}", args=[request.model_dump(mode="json")], queue=queue.value,
+                time_limit=seconds + GRACE, retry=False,
+            )  # fmt: skip
         return str(sent.id)
 
     def look(self, job: str) -> State:
@@ -62,7 +74,8 @@ class Client:
 
         Raises JobLostError, and one of BROKER_GONE when there is no broker.
         """
-        found = self._app.backend.get_task_meta(job)
+        with _no_runtime_error():
+            found = self._app.backend.get_task_meta(job)
         match found["status"]:
             case "SUCCESS":
                 return State(result=found["result"])

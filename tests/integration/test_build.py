@@ -63,7 +63,8 @@ def bench(tmp_path: Path) -> Bench:
     return found
 
 
-BUFFER = ("\tpage->flags |= 2;\n", "\tchar text[600];\n\n\tnote(text, 600);\n\tpage->flags |= 2;\n")
+FLAGS = "\tpage->flags |= 2;\n"
+BUFFER = (FLAGS, f"\tchar text[600];\n\n\ttext[0] = 1;\n\tnote(text, 600);\n{FLAGS}")
 DEEPER = ("\tpage->flags &= ~1UL;\n", "\tchar b[300];\n\n\tnote(b, 300);\n\tpage->flags &= ~1UL;\n")
 
 
@@ -79,9 +80,7 @@ def test_a_series_is_built_patch_by_patch(bench: Bench) -> None:
     assert result.image is not None
     assert result.not_compiled == ()
     frames = bench.stack(result).frames
-    # gcc may split the early return off: then the frame is that of pageout.part
-    names = [(frame.function.removesuffix(".part"), frame.patch) for frame in frames]
-    assert names == [("pageout", 1), ("minifs_writepage", 2)]
+    assert [(f.function, f.patch) for f in frames] == [("pageout", 1), ("minifs_writepage", 2)]
     assert all((f.after or 0) - (f.before or 0) >= 296 for f in frames)
 
 
@@ -151,7 +150,7 @@ def test_new_warnings_are_reported_and_old_ones_not(bench: Bench) -> None:
     result = bench.build()
     assert [len(patch.warnings) for patch in result.patches] == [1, 0]
     (warned,) = result.patches[0].warnings
-    assert (warned.file, warned.line, warned.flag) == ("mm/vmscan.c", 24, "-Wunused-variable")
+    assert (warned.file, warned.line, warned.flag) == ("mm/vmscan.c", 21, "-Wunused-variable")
     assert warned.text == "unused variable 'unused'"
 
 
@@ -204,7 +203,7 @@ def test_a_header_that_is_used_is_compiled(bench: Bench) -> None:
 
 def test_a_new_file_and_a_removed_one(bench: Bench) -> None:
     bench.repo.commit("move", {
-        "mm/new.c": '#include "mini.h"\nint submit_io(struct page *page)\n{\n\treturn page->index;\n}\n',
+        "mm/new.c": '#include "mini.h"\nint submit_io(struct page *page) { return page->index; }\n',
         "mm/Makefile": "obj-y += vmscan.o main.o new.o\n",
         "mm/main.c": (bench.repo.path / "mm/main.c").read_text().replace(
             "int submit_io(struct page *page)\n{\n\tnoted += page->index;\n\treturn 1;\n}\n", ""),
@@ -262,14 +261,18 @@ HOSTILE: dict[str, tuple[str, str]] = {
         "",
     ),
     "opens a socket": (
-        "x := $(shell python3 -c 'import socket; socket.socket(); print(1)' 2>/dev/null)\n"
-        "$(if $(x),$(error connected))\n",
+        (
+            "x := $(shell python3 -c 'import socket; socket.socket(); print(1)' 2>/dev/null)\n"
+            "$(if $(x),$(error connected))\n"
+        ),
         "",
     ),
     "writes outside": (
-        "d := / /usr /build /build/src {outside}\n"
-        "x := $(shell for d in $(d); do touch $$d/owned && echo $$d; done 2>/dev/null)\n"
-        "$(if $(x),$(error wrote $(x)))\n",
+        (
+            "outs := / /usr /build /build/src {outside}\n"
+            "x := $(shell for d in $(outs); do touch $$d/owned && echo $$d; done 2>/dev/null)\n"
+            "$(if $(x),$(error wrote $(x)))\n"
+        ),
         "",
     ),
     "forks without end": ("$(shell python3 $(S)/mm/bomb.py)\n", "did not end within"),

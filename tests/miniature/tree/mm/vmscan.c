@@ -6,7 +6,7 @@ static int may_write(struct page *page)
 	return page->flags & 1;
 }
 
-int pageout(struct page *page)
+__attribute__((noinline)) int pageout(struct page *page)
 {
 	if (!may_write(page))
 		return 0;
