@@ -52,7 +52,8 @@ def _inbody(lines: list[str]) -> tuple[dict[str, str], int]:
             last = named[1].lower()
             found[last] = headers.decoded(named[2][: headers.LINE_LIMIT])
         elif last and line.startswith((" ", "\t")):
-            found[last] += " " + headers.decoded(line[: headers.LINE_LIMIT])
+            if len(found[last]) < headers.LINE_LIMIT:
+                found[last] += " " + headers.decoded(line[: headers.LINE_LIMIT])
         elif line and not (_SEPARATOR.match(line) and not found):
             return found, number
         elif found:

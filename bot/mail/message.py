@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email import message_from_bytes
 from email.message import Message as Mail
+from email.parser import BytesHeaderParser
 from email.policy import compat32
 
 from liblore.utils import parse_message
@@ -98,8 +99,15 @@ def _parsed(raw: bytes) -> Mail:
             part.get("Content-Type")
             part.get("Content-Transfer-Encoding")
     except body.ODD:
-        return message_from_bytes(raw, policy=compat32)
+        return _parsed_plainly(raw)
     return mail
+
+
+def _parsed_plainly(raw: bytes) -> Mail:
+    try:
+        return message_from_bytes(raw, policy=compat32)
+    except body.ODD:  # parts nested without end: its headers must do
+        return BytesHeaderParser(policy=compat32).parsebytes(raw)
 
 
 def _bare_id(mail: Mail) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ class Place:
         trees.add(self.config, "tree", str(self.repo.path), lambda _: None)
         return self.repo.git("rev-parse", "HEAD").strip()
 
-    def apply(self, base: str, patches: tuple[PatchText, ...]) -> apply.AppliedSeries:
+    def put(self, base: str, patches: tuple[PatchText, ...]) -> apply.AppliedSeries:
         self.count += 1
         return apply.apply_series(
             self.config, "tree", base, patches, self.tmp / f"scratch{self.count}"
@@ -71,7 +71,7 @@ def without_ids(patch: PatchText) -> PatchText:
 def test_an_exact_patch_is_applied_by_libgit2(place: Place) -> None:
     base = place.publish()
     (patch,) = change(place)
-    series = place.apply(base, (patch,))
+    series = place.put(base, (patch,))
     assert [one.how for one in series.patches] == [Apply.EXACT]
     assert place.text(series, "mm/a.c") == TEXT.replace("line 30\n", "changed 30\n")
     assert place.text(series, "fs/b.c") == OTHER
@@ -80,7 +80,7 @@ def test_an_exact_patch_is_applied_by_libgit2(place: Place) -> None:
 
 def test_the_commit_is_the_authors(place: Place) -> None:
     base = place.publish()
-    series = place.apply(base, change(place))
+    series = place.put(base, change(place))
     commit = pygit2.Repository(str(series.scratch))[series.patches[0].commit].peel(pygit2.Commit)
     assert (commit.author.name, commit.author.email) == ("A. Author", "author@example.org")
     assert commit.message == "change\n\nWhy it is so.\n"
@@ -90,7 +90,7 @@ def test_the_commit_is_the_authors(place: Place) -> None:
 
 def test_ids_are_the_same_every_time(place: Place) -> None:
     base, found = place.publish(), change(place)
-    first, second = (place.apply(base, found) for _ in range(2))
+    first, second = (place.put(base, found) for _ in range(2))
     assert first.patches == second.patches
 
 
@@ -98,7 +98,7 @@ def test_a_drifted_file_is_merged_three_ways(place: Place) -> None:
     place.publish()
     found = change(place)
     place.repo.edit("drift", "mm/a.c", "line 1\n", "line 0\nline 0b\nline 1\n")
-    series = place.apply(place.publish(), found)
+    series = place.put(place.publish(), found)
     assert [one.how for one in series.patches] == [Apply.THREE_WAY]
     assert "line 0\nline 0b\nline 1\n" in place.text(series, "mm/a.c")
     assert "changed 30\n" in place.text(series, "mm/a.c")
@@ -107,7 +107,7 @@ def test_a_drifted_file_is_merged_three_ways(place: Place) -> None:
 def test_a_drifted_file_without_known_blobs_is_found_by_offset(place: Place) -> None:
     (patch,) = change(place)
     place.repo.edit("drift", "mm/a.c", "line 1\n", "line 0\nline 0b\nline 1\n")
-    series = place.apply(place.publish(), (without_ids(patch),))
+    series = place.put(place.publish(), (without_ids(patch),))
     assert [one.how for one in series.patches] == [Apply.OFFSET]
     assert "changed 30\n" in place.text(series, "mm/a.c")
 
@@ -116,7 +116,7 @@ def test_a_renamed_file_is_followed_by_git_am(place: Place) -> None:
     found = change(place)
     place.repo.git("mv", "mm/a.c", "mm/moved.c")
     place.repo.commit("move", {})
-    series = place.apply(place.publish(), (*found, *change(place, 20, "fs/b.c")))
+    series = place.put(place.publish(), (*found, *change(place, 20, "fs/b.c")))
     assert [one.how for one in series.patches] == [Apply.AM, Apply.EXACT]
     assert "changed 30\n" in place.text(series, "mm/moved.c")
 
@@ -127,7 +127,7 @@ def test_files_come_go_move_and_turn_executable(place: Place) -> None:
     place.repo.git("mv", "README", "README.md")
     (place.repo.path / "mm/a.c").chmod(0o755)
     place.repo.commit("modes", {})
-    series = place.apply(base, patches(place, base))
+    series = place.put(base, patches(place, base))
     repository = pygit2.Repository(str(series.scratch))
     made = repository[series.patches[-1].commit].peel(pygit2.Commit).tree_id
     assert str(made) == place.repo.git("rev-parse", "HEAD^{tree}").strip()
@@ -138,7 +138,7 @@ def test_nothing_is_written_into_the_tree(place: Place) -> None:
     base = place.publish()
     objects = trees.repository(place.config, "tree") / "objects"
     before = sorted(objects.rglob("*"))
-    place.apply(base, change(place))
+    place.put(base, change(place))
     assert sorted(objects.rglob("*")) == before
 
 
@@ -154,7 +154,7 @@ def test_a_misfit_says_patch_file_hunk_and_what_stands_there(place: Place) -> No
     place.repo.git("reset", "--quiet", "--hard", base)
     place.repo.edit("other", "mm/a.c", "line 54\n", "something else\n")
     with pytest.raises(apply.PatchMisfitError, match="patch 3 does not apply: hunk 2") as caught:
-        place.apply(place.publish(), found)
+        place.put(place.publish(), found)
     misfit = caught.value.misfit
     assert (misfit.index, misfit.file, misfit.hunk, misfit.line) == (3, "mm/a.c", 2, 52)
     assert misfit.expected[:4] == ("line 52", "line 53", "line 54", "line 55")
@@ -170,9 +170,9 @@ def test_a_missing_file_and_an_existing_one_are_told(place: Place) -> None:
     place.repo.commit("no b", {"fs/b.c": None})
     head = place.publish()
     with pytest.raises(apply.PatchMisfitError, match=r"fs/b\.c does not exist"):
-        place.apply(head, tuple(without_ids(one) for one in mixed))
+        place.put(head, tuple(without_ids(one) for one in mixed))
     with pytest.raises(apply.PatchMisfitError, match=r"mm/c\.c exists already"):
-        place.apply(head, new)
+        place.put(head, new)
 
 
 def test_a_series_for_another_project_is_told_apart(place: Place, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_series_for_another_project_is_told_apart(place: Place, tmp_path: Path
     base = other.commit("base", {"lib/x.c": TEXT})
     other.edit("change", "lib/x.c", "line 3\n", "three\n")
     with pytest.raises(apply.ForeignSeriesError, match="for another project: none of its 1 files"):
-        place.apply(place.publish(), texts(other.mails(base)))
+        place.put(place.publish(), texts(other.mails(base)))
 
 
 def test_what_a_patch_changes_is_written_as_an_upper_layer(place: Place, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_what_a_patch_changes_is_written_as_an_upper_layer(place: Place, tmp_pat
     place.repo.commit("one", {"mm/a.c": "new\n", "fs/b.c": None, "mm/x.sh": "#!\n"})
     (place.repo.path / "mm/x.sh").chmod(0o755)
     place.repo.commit("two", {"fs/b.c": "back\n"})
-    series = place.apply(base, patches(place, base))
+    series = place.put(base, patches(place, base))
     upper = tmp_path / "upper"
     assert series.write(0, upper) == ("fs/b.c",)
     assert sorted(str(p.relative_to(upper)) for p in upper.rglob("*.*")) == ["mm/a.c", "mm/x.sh"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Collection, Mapping
 
 from bot.contract import OursError
 
 MAX_FILES = 100_000
-MAX_BYTES = 1 << 30  # unpacked; a whole kernel of a distribution has some 200 MB
+MAX_BYTES = 1 << 30  # unpacked; 945 objects of a small 6.1 kernel have 30 MB
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold
 
 
@@ -18,7 +19,11 @@ class PackError(OursError):
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """Return a zip of name → content."""
+    """Return a zip of name → content.
+
+    Raises PackError when that is more than `unpack` would take.
+    """
+    _check([len(content) for content in files.values()])
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name in sorted(files):
@@ -29,13 +34,21 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 def unpack(data: bytes) -> dict[str, bytes]:
     """Return name → content.
 
-    Raises PackError.
+    Raises PackError. An entry never gives more bytes than its header says.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
-            if len(entries) > MAX_FILES or sum(entry.file_size for entry in entries) > MAX_BYTES:
-                raise PackError("the stack facts of a build are larger than any honest ones")
+            _check([entry.file_size for entry in entries])
             return {entry.filename: archive.read(entry) for entry in entries}
-    except (zipfile.BadZipFile, EOFError, ValueError) as error:
-        raise PackError(f"stack facts cannot be unpacked: {error}") from error
+    # RuntimeError: encrypted, or a compression method that zipfile lacks
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
+        raise PackError(f"stack facts cannot be unpacked: {error}: run the review again") from error
+
+
+def _check(sizes: Collection[int]) -> None:
+    if len(sizes) > MAX_FILES or sum(sizes) > MAX_BYTES:
+        raise PackError(
+            f"the stack facts of a build ({len(sizes)} files, {sum(sizes)} bytes) are larger "
+            "than any honest ones: look at what the build left in its object tree"
+        )
