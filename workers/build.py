@@ -90,7 +90,7 @@ class _Series:
         self.job, self.applied = job, applied
         self.artifacts = Artifacts(worker.artifacts)
         self.facts: list[FactsAfter] = []
-        self.rebuilt: set[str] = set()  # objects of all patches so far
+        self.rebuilt: dict[int, tuple[str, ...]] = {}  # patch → objects compiled with it
         self.warnings = Warnings()
 
     def build(self) -> BuildResult:
@@ -165,13 +165,19 @@ class _Series:
 
         output, error = self._make(cell, what, objects_done)
         self.warnings.after(patch.index, output)
+        objects = tuple(sorted(set(output.objects)))
+        if error:  # gcc leaves an empty call graph for what it could not compile
+            self._forget(patch.index)
+            facts = None
+        else:
+            facts = kept[0] if kept else self._keep(patch.index, objects)
         return PatchBuilt(
             index=patch.index,
             commit=done.commit,
             applied=done.how,
             seconds=round(time.monotonic() - began, 3),
-            objects=tuple(sorted(set(output.objects))),
-            facts=kept[0] if kept else self._keep(patch.index, output.objects),
+            objects=objects,
+            facts=facts,
             error=error,
         )
 
@@ -192,13 +198,19 @@ class _Series:
 
     def _keep(self, index: int, objects: Sequence[str]) -> str:
         """Store the side files of the objects a patch rebuilt."""
-        self.rebuilt |= set(objects)
+        self.rebuilt[index] = tuple(objects)
         key = self._pack(objects, self._objects())
         self.facts.append(FactsAfter(index=index, facts=key))
         return key
 
+    def _forget(self, index: int) -> None:
+        """Drop the facts of a patch that turned out not to build (its link may fail)."""
+        self.rebuilt.pop(index, None)
+        self.facts = [one for one in self.facts if one.index != index]
+
     def _base_facts(self) -> str:
-        return self._pack(sorted(self.rebuilt), self.baseline.objects)
+        names = {name for objects in self.rebuilt.values() for name in objects}
+        return self._pack(sorted(names), self.baseline.objects)
 
     def _pack(self, objects: Sequence[str], where: tuple[Path, ...]) -> str:
         stems = [name.removesuffix(".o") for name in sorted(set(objects))]

@@ -18,6 +18,7 @@ from bot.mail.headers import Address
 from bot.mail.subject import Label
 
 _SUBJECT = re.compile(rb"(?im)^subject:(.*(?:\n[ \t].*)*)")
+PARTS = 2000  # lines that may be MIME boundaries; above, the parts are not looked at
 _DIFFSTAT = re.compile(r"(?m)^ \d+ files? changed\b")
 
 
@@ -93,6 +94,10 @@ def parse(raw: bytes) -> Message:
 
 
 def _parsed(raw: bytes) -> Mail:
+    if raw.count(b"\n--") > PARTS:
+        bare = BytesHeaderParser(policy=compat32).parsebytes(raw)
+        if bare.get_content_maintype() != "text":
+            return bare
     try:
         mail = parse_message(raw)
         for part in mail.walk():  # the structured parser shows its holes here

@@ -143,11 +143,13 @@ def _what_was_run(series: Series, run: Run) -> Iterator[str]:
     if build.refusal or build.misfit:
         yield from _wrapped(f"{what} to be applied to {base}. Nothing was built.")
         return
+    built = "the kernel was built after each of them" if count > 1 else "the kernel built with it"
+    if build.broken_patch is not None:
+        built += f", up to patch {build.broken_patch}" if count > 1 else ""
     yield from _wrapped(
-        f"{what} applied to {base}, and the kernel was built after "
-        f"{'each of them' if count > 1 else 'it'}: {run.config.arch}, configuration "
-        f"\"{run.config.name}\", {build.compiler}."
-    )  # fmt: skip
+        f"{what} applied to {base}, and {built}: {run.config.arch}, configuration "
+        f'"{run.config.name}", {build.compiler}.'
+    )
     yield from _wrapped(" ".join(_odd_ways(build)))
     if run.stack is not None:
         yield from _wrapped(_counted(run.stack))
@@ -172,8 +174,11 @@ def _counted(stack: StackResult) -> str:
     grew = [after - before for before, after in both if after > before]
     shrank = sum(after < before for before, after in both)
     most = f" (at most by {max(grew)} bytes)" if grew else ""
+    again = (
+        f"the {stack.objects} objects that were" if stack.objects != 1 else "the object that was"
+    )
     return (
-        f"Of {stack.functions} functions in the {stack.objects} objects that were compiled again, "
+        f"Of {stack.functions} functions in {again} compiled again, "
         f"{len(grew) or 'none'} grew{most} and {shrank or 'none'} shrank."
     )
 
@@ -197,7 +202,7 @@ def _about_patch(series: Series, index: int, own: list[Finding], run: Run) -> It
 
 
 def _is_inline(finding: Finding) -> bool:
-    return finding.kind is not FindingKind.REFUSED
+    return finding.kind is not FindingKind.REFUSED and finding.file != ""
 
 
 def _said(finding: Finding, place: quote.Place | None) -> Iterator[str]:
@@ -233,7 +238,7 @@ def _command(line: str) -> Iterator[str]:
 
 def _sentence(finding: Finding, place: quote.Place | None) -> str:
     name, before, after = f"{finding.function}()", finding.before, finding.after
-    where = "here" if place is None or not place.through else "with this (inlined into it)"
+    where = "here" if place is None or not place.through else "through this change"
     if finding.kind is FindingKind.CALL_NEW:
         call = (
             finding.text[0]
@@ -265,6 +270,13 @@ def _misfit(finding: Finding) -> Iterator[str]:
         yield from (
             f"  {_clean(line)}".rstrip() for line in there[:QUOTED] or ["(end of the file)"]
         )
+
+
+def _stripped(lines: list[str]) -> list[str]:
+    """Drop empty lines at the end; nothing left is the end of the file."""
+    while lines and not lines[-1].strip():
+        lines = lines[:-1]
+    return lines or ["(end of the file)"]
 
 
 def _compiler(finding: Finding) -> Iterator[str]:

@@ -59,6 +59,7 @@ class _Attempt:
         seconds = request.limits.wall_seconds * (len(request.patches) + BUILDS_PER_JOB)
         self.build_job = self.client.send(Queue.BUILD, request, seconds)
         self.build: BuildResult | None = None
+        self.asked: StackRequest | None = None
         self.stack_job: str | None = None
         self.stack: StackResult | None = None
         self.told: Progress | None = None
@@ -86,13 +87,18 @@ class _Attempt:
         if state.result is not None:
             self.build = BuildResult.model_validate(state.result)
             _raise_if_broken(self.build)
-            request = comparison(self.build)
-            if want_stack and request:
-                self._send_stack(request)
+            if want_stack:
+                self._send_stack(comparison(self.build))
 
-    def _send_stack(self, request: StackRequest) -> None:
-        """Start the comparison as soon as the objects are there; the link still runs."""
-        if self.stack_job is None:
+    def _send_stack(self, request: StackRequest | None) -> None:
+        """Start the comparison as soon as the objects are there, while the link still runs.
+
+        When the last patch then does not link, what was started is replaced by what is left.
+        """
+        if request == self.asked:
+            return
+        self.asked, self.stack, self.stack_job = request, None, None
+        if request is not None:
             self.stack_job = self.client.send(Queue.STACK, request, STACK_SECONDS)
 
     def _look_at_stack(self) -> None:

@@ -115,8 +115,10 @@ def test_the_first_patch_that_breaks_is_named_with_gccs_lines(bench: Bench) -> N
     assert result.reason == "patch 2 does not build"
     lines = result.patches[1].error
     assert lines[0] == "mm/vmscan.c: In function 'shrink_list':"
-    assert lines[1].startswith("mm/vmscan.c:23:20: error: 'nowhere' undeclared")
+    assert lines[1].startswith("mm/vmscan.c:24:20: error: 'nowhere' undeclared")
     assert len(result.patches) == 2
+    # what was found before the build broke stays found
+    assert [(f.function, f.patch) for f in bench.stack(result).frames] == [("pageout", 1)]
 
 
 def test_a_link_that_fails_is_told_in_the_linkers_lines(bench: Bench) -> None:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from bot.cli import VERBS
 from bot.contract import FindingKind
@@ -42,7 +43,11 @@ def test_every_finding_is_in_the_authors_guide(kind: FindingKind) -> None:
 
 
 def test_every_gate_is_in_the_maintainers_guide() -> None:
-    models = {"frame": schema.FrameGate, "warning": schema.WarningGate, "reply": schema.ReplyGate}
+    models: dict[str, type[BaseModel]] = {
+        "frame": schema.FrameGate,
+        "warning": schema.WarningGate,
+        "reply": schema.ReplyGate,
+    }
     for room, model in models.items():
         for key in model.model_fields:
             if "reason" not in key:

@@ -1,0 +1,105 @@
+"""Whole replies: what went in is in NAME.json, the mail that must come out in NAME.eml.
+
+STACKHOG_REWRITE_GOLDEN=1 writes the mails anew; read the difference like code.
+"""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import json
+import os
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.contract import BuildResult, KernelConfig, StackResult
+from bot.mail.message import parse
+from bot.mail.reply import Run, Sender, compose
+from bot.mail.series import Series, assemble
+from bot.review import findings, verdict
+from policies.schema import load_gates
+
+HERE = Path(__file__).parent
+NAMES = sorted(path.stem for path in HERE.glob("*.json"))
+DATE = datetime(2026, 1, 6, 9, 30, tzinfo=UTC)
+CONFIG = KernelConfig(
+    name="default", arch="x86_64", target="bzImage", compiler="gcc", base="tinyconfig",
+    options=("CONFIG_BUG=y", "CONFIG_SLUB=y", "# CONFIG_SLOB is not set", "CONFIG_HZ=250"),
+)  # fmt: skip
+
+
+def given(name: str) -> tuple[Series, dict[str, Any]]:
+    data = json.loads((HERE / f"{name}.json").read_text())
+    mails = ["\n".join(lines).encode() + b"\n" for lines in data["mails"]]
+    (series,) = assemble(parse(mail) for mail in mails)
+    return series, data
+
+
+def reply(name: str, key: str = "run") -> bytes:
+    series, data = given(name)
+    gates = load_gates()
+    build = BuildResult.model_validate_json(json.dumps(data["build"]))
+    stack = StackResult.model_validate(data["stack"]) if data["stack"] else None
+    found = findings.find(gates, CONFIG, build, stack)
+    decided = verdict.decide(found, len(series.patches))
+    run = Run(
+        tree="debian-6.1", base_reason="head of the tree; the series names no base-commit",
+        config=CONFIG, build=build, stack=stack, headline=decided.headline,
+        findings=decided.findings, key=key,
+    )  # fmt: skip
+    sender = Sender("stackhog <bot@stackhog.example.org>", gates.reply)
+    return compose(series, run, sender, DATE).as_bytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_reply_is_the_golden_one(name: str) -> None:
+    path = HERE / f"{name}.eml"
+    mail = reply(name)
+    if os.environ.get("STACKHOG_REWRITE_GOLDEN"):
+        path.write_bytes(mail)
+    assert mail.decode() == path.read_bytes().decode()
+
+
+def test_there_are_golden_replies() -> None:
+    assert len(NAMES) >= 14
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_our_own_lines_have_72_columns_and_no_review_tags(name: str) -> None:
+    text = reply(name).decode().partition("\n\n")[2]
+    for line in text.splitlines():
+        if not line.startswith(("> ", "  ")):
+            assert len(line) <= 72, line
+    assert not re.search(r"(?m)^(Reviewed|Acked|Tested|Signed-off)-by:", text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_headers_put_it_into_the_thread(name: str) -> None:
+    series, _ = given(name)
+    mail = email.message_from_bytes(reply(name), policy=email.policy.default)
+    assert not mail.defects
+    assert mail["In-Reply-To"] == f"<{series.lead.message_id}>"
+    assert mail["References"].split()[-1] == mail["In-Reply-To"]
+    assert mail["Auto-Submitted"] == "auto-replied"
+    assert "author@example.org" in mail["To"]
+    assert mail["Cc"] == "linux-mm@lists.example.org, linux-fsdevel@vger.kernel.org"
+    assert mail["Bcc"] is None
+    assert mail["Subject"].startswith("Re: [PATCH")
+    assert len(mail.keys()) == len(set(mail.keys()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_retry_is_the_same_mail_and_another_run_another(name: str) -> None:
+    assert reply(name) == reply(name)
+    ids = {email.message_from_bytes(reply(name, key))["Message-ID"] for key in ("a", "b", "c")}
+    assert len(ids) == 3
+
+
+def test_every_command_can_be_pasted() -> None:
+    text = reply("one-frame").decode()
+    assert "  make ARCH=x86_64 \\\n    'KCFLAGS=-fstack-usage -fcallgraph-info=su,da' mm/vmscan.o\n" in text  # noqa: E501 # fmt: skip
+    assert "  grep -w pageout mm/vmscan.su\n" in text
