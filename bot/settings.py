@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     broker_url: str | None = Field(None, description="redis:// URL; none: an embedded broker")
     tree: str = Field("debian-6.1", description="kernel tree to review against")
     config: str = Field("default", description="kernel configuration, from policies/kconfig/")
+    lore_url: str = Field("https://lore.kernel.org/all", description="archive of Message-IDs")
     address: str = Field("stackhog <stackhog@localhost.localdomain>", description="From of replies")
     slots: int = Field(2, ge=1, le=256, description="jobs a worker runs at a time")
     parallel: int = Field(0, ge=0, le=1024, description="make -j; 0: as many as there are cores")

@@ -85,16 +85,18 @@ def _flowed(part: Mail) -> tuple[bool, bool]:
 def unflow(data: bytes, *, delete_space: bool) -> bytes:
     """Undo format=flowed (RFC 3676, 4.2): join soft line breaks, remove space-stuffing."""
     out: list[bytes] = []
-    soft = b""
+    soft: list[bytes] = []  # pieces of a line so far
     for line in data.split(b"\n"):
-        if line == b"-- ":  # the signature mark is no soft line break
-            out += [soft] * bool(soft) + [line]
-            soft = b""
-            continue
-        plain = line.removeprefix(b" ")
-        if plain.endswith(b" "):
-            soft += plain[:-1] if delete_space else plain
-            continue
-        out.append(soft + plain)
-        soft = b""
-    return b"\n".join(out + [soft] * bool(soft))
+        signature = line == b"-- "  # its mark is no soft line break
+        plain = line if signature else line.removeprefix(b" ")
+        if plain.endswith(b" ") and not signature:
+            soft.append(plain[:-1] if delete_space else plain)
+        elif signature and soft:
+            out += [b"".join(soft), plain]
+            soft = []
+        else:
+            out.append(b"".join((*soft, plain)))
+            soft = []
+    if soft:
+        out.append(b"".join(soft))
+    return b"\n".join(out)

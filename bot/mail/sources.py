@@ -152,7 +152,7 @@ def split(stream: IO[bytes], name: str = "mbox") -> Iterator[bytes]:
 
 def _is_from_line(line: bytes) -> bool:
     """Tell a separator as git does (is_from_line() in builtin/mailsplit.c): a time, a year."""
-    if not line.startswith(b"From "):
+    if not line.startswith(b"From ") or len(line) >= PIECE:
         return False
     time = _TIME.search(line, 5)
     return time is not None and _YEAR.search(line, time.end()) is not None

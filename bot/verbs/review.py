@@ -20,7 +20,7 @@ def _jobs(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
 
 
 @click.command(epilog="Example: stackhog review series.mbox --tree debian-6.1 --output reply.eml")
-@click.argument("path", metavar="PATH")
+@click.argument("path", metavar="PATH-OR-MSGID")
 @click.option(
     "--jobs", default=",".join(JOBS), show_default=True, callback=_jobs, help="What to run."
 )
@@ -46,12 +46,12 @@ def command(  # noqa: PLR0913, PLR0917 - one per option
 ) -> None:
     """Review the patch series in PATH and print the reply mail.
 
-    PATH is an mbox, a maildir, an .eml file or a public-inbox v2 repository. Progress
-    goes to standard error. Exit 1: there are findings that fail policy.
+    PATH is an mbox, a maildir, an .eml file or a public-inbox v2 repository; a Message-ID
+    is looked up on lore. Progress goes to standard error. Exit 1: findings that fail policy.
     """
     from bot.verbs.reviewing import Asked, review  # noqa: PLC0415 - keeps --help instant
 
-    asked = Asked(Path(path), tree, base, config, wanted, stack="stack" in jobs)
+    asked = Asked(path, tree, base, config, wanted, stack="stack" in jobs)
     done = review(asked)
     sys.stdout.buffer.write(done.mail)
     sys.stdout.buffer.flush()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bot.contract import BuildRequest, Outcome, Progress, TheirsError
+from bot.mail import lore
 from bot.mail.load import load
 from bot.mail.patchtext import patch_texts
 from bot.mail.reply import Run, Sender, compose
@@ -35,7 +37,7 @@ SHOWN = 8  # series named when there are too many
 class Asked:
     """What the user asked for."""
 
-    path: Path
+    path: str  # or a Message-ID
     tree: str | None
     base: str | None
     config: str | None
@@ -99,7 +101,7 @@ def _port(fleet: Fleet) -> jobs.Port:
 
 
 def _planned(asked: Asked, settings: Settings) -> _Plan:
-    series = pick(load([asked.path]), asked.series, asked.path)
+    series = _read(asked, settings)
     name = asked.tree or settings.tree
     trees.get(worker_config(settings), name)
     repository = trees.repository(worker_config(settings), name)
@@ -112,7 +114,18 @@ def _planned(asked: Asked, settings: Settings) -> _Plan:
     return _Plan(settings, series, name, base, policy, load_gates(), request)
 
 
-def pick(found: Sequence[Series], wanted: str | None, path: Path) -> Series:
+def _read(asked: Asked, settings: Settings) -> Series:
+    """Return the series in a path, or the one that a Message-ID belongs to."""
+    path = Path(asked.path)
+    if path.exists() or "@" not in asked.path or "/" in asked.path:
+        return pick(load([path]), asked.series, asked.path)
+    with tempfile.NamedTemporaryFile(prefix="stackhog-", suffix=".mbox") as file:
+        file.write(lore.thread(settings.lore_url, asked.path))
+        file.flush()
+        return pick(load([Path(file.name)]), asked.series or asked.path, asked.path)
+
+
+def pick(found: Sequence[Series], wanted: str | None, path: str) -> Series:
     """Return the one series to review.
 
     Raises TheirsError when there are several, or when it is not whole.

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import email
 import email.policy
+import gzip
 import json
 import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -280,3 +285,46 @@ def test_doctor_says_what_is_missing(desk: Desk, tmp_path: Path) -> None:
 def test_a_tree_is_listed(desk: Desk) -> None:
     (tree,) = json.loads(desk.run("tree", "list", "--json").stdout)
     assert (tree["name"], tree["head"]) == ("mini", desk.base)
+
+
+@pytest.fixture
+def archive(desk: Desk) -> Iterator[str]:
+    """Serve the thread of a series as public-inbox does: /all/MSGID/t.mbox.gz."""
+    desk.repo.edit("mm: one", "mm/vmscan.c", *UNUSED)
+    box = gzip.compress(desk.mbox().read_bytes())
+
+    class Inbox(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = unquote(self.path)
+            known = path.endswith("/t.mbox.gz") and "git.author@example.org" in path
+            self.send_response(200 if known else 404)
+            self.send_header("Content-Type", "application/gzip")
+            self.end_headers()
+            self.wfile.write(box if known else b"")
+
+        do_HEAD = do_GET  # noqa: N815 - the library's spelling
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Inbox) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/all"
+        server.shutdown()
+
+
+def test_a_series_is_found_by_its_message_id(
+    desk: Desk, archive: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STACKHOG_LORE_URL", archive)
+    box = (desk.home / "series.mbox").read_bytes()
+    wanted = email.message_from_bytes(box)["Message-ID"]
+    done = desk.run("review", wanted, "--tree", "mini", "--config", desk.config)
+    assert done.returncode == 1, done.stderr
+    assert "unused variable" in done.stdout
+    missing = desk.run("review", "nobody@nowhere.example", "--tree", "mini")
+    assert missing.returncode == 2
+    assert "has no mail <nobody@nowhere.example>" in one_line(missing.stderr)
+    monkeypatch.setenv("STACKHOG_LORE_URL", "http://127.0.0.1:1/all")
+    broken = desk.run("review", "nobody@nowhere.example", "--tree", "mini")
+    assert (broken.returncode, "does not answer" in one_line(broken.stderr)) == (3, True)

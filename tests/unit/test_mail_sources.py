@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import io
+import logging
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.errors import TheirsError
+from bot.mail import sources
+from bot.mail.load import NoPatchError, load
+from bot.mail.sources import messages, split
+from tests.letters import PATCH, letter, mbox
+
+ONE = letter("[PATCH] one", id="one@x")
+TWO = letter("[PATCH] two", "From here on\n>From there on\n\n" + PATCH, id="two@x")
+
+
+def put(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_an_mboxrd_gives_its_mails_as_they_were(tmp_path: Path) -> None:
+    found = list(messages(put(tmp_path / "m", mbox([ONE, TWO]))))
+    assert [one.rstrip() for one in found] == [ONE.rstrip(), TWO.rstrip()]
+
+
+def test_an_mboxo_escapes_only_from(tmp_path: Path) -> None:
+    content = b"From a@b Mon Jan  5 12:00:00 2026\n" + ONE + b">From here on\n"
+    (found,) = messages(put(tmp_path / "m", content))
+    assert found.endswith(b"\nFrom here on\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"From here it goes at 10:00 in 2026 downhill\nand on",
+        b"From a@b\nSubject: no time",
+        b"Xrom a@b Mon Jan  5 12:00:00 2026\nSubject: x",
+    ],
+)
+def test_a_body_line_is_no_separator(line: bytes) -> None:
+    content = b"From a@b Mon Jan  5 12:00:00 2026\n" + ONE + b"\n" + line + b"\n"
+    assert len(list(split(io.BytesIO(content)))) == 1
+
+
+def test_lines_may_end_as_on_windows(tmp_path: Path) -> None:
+    content = mbox([ONE, TWO]).replace(b"\n", b"\r\n")
+    assert len(list(messages(put(tmp_path / "m", content)))) == 2
+
+
+def test_a_mail_above_the_limit_is_left_out_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sources, "MAIL_LIMIT", len(TWO) + 100)
+    large = letter("[PATCH] large", "x" * 2 * len(TWO) + "\n", id="large@x")
+    with caplog.at_level(logging.WARNING):
+        found = list(split(io.BytesIO(mbox([ONE, large, TWO])), "box"))
+    assert [b"one@x" in found[0], b"two@x" in found[1], len(found)] == [True, True, 2]
+    assert "box: mail 2" in caplog.text
+
+
+class Endless(io.RawIOBase):
+    """A mailbox of some size that is made while it is read."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self.pieces = pieces
+        self.rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        self.rest = self.rest or next(self.pieces, b"")
+        size = min(len(buffer), len(self.rest))
+        buffer[:size], self.rest = self.rest[:size], self.rest[size:]
+        return size
+
+
+@pytest.mark.parametrize("newline", [b"\n", b""])
+def test_a_large_mailbox_is_not_held_in_memory(newline: bytes) -> None:
+    piece = b"x" * 65535 + newline
+    one = [mbox([ONE]), *[piece] * 16]
+    many = io.BufferedReader(Endless(piece for _ in range(40) for piece in one))
+    tracemalloc.start()
+    found = sum(1 for _ in split(many))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == (40 if newline else 1 if sources.MAIL_LIMIT > 42_000_000 else 0)
+    assert peak < sources.MAIL_LIMIT + 16 * sources.PIECE if not newline else peak < 8 << 20
+
+
+def test_a_maildir_is_read_by_file_name(tmp_path: Path) -> None:
+    put(tmp_path / "new" / "1", ONE)
+    put(tmp_path / "cur" / "2:2,S", TWO)
+    put(tmp_path / "cur" / "0:2,S", ONE)
+    put(tmp_path / "tmp" / "3", b"half a mail")
+    assert list(messages(tmp_path)) == [ONE, ONE, TWO]
+
+
+def test_a_single_mail_is_read(tmp_path: Path) -> None:
+    assert list(messages(put(tmp_path / "a.eml", ONE))) == [ONE]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (b"\x7fELF\0\0\1", "binary data"),
+        (b"\x1f\x8b\x08", "gzip -d"),
+        (b"Dear diary,\n\ntoday\n", "text without mail headers"),
+        (b"note: nothing\n\nSubject: in the body\n", "text without mail headers"),
+    ],
+)
+def test_what_is_no_mail_is_refused_in_one_sentence(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    path = put(tmp_path / "m", content)
+    with pytest.raises(TheirsError, match=words) as raised:
+        list(messages(path))
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TheirsError, match="missing does not exist"):
+        list(messages(tmp_path / "missing"))
+
+
+def test_a_directory_without_mail_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TheirsError, match="neither a maildir"):
+        list(messages(tmp_path))
+    (tmp_path / "cur").mkdir()
+    with pytest.raises(TheirsError, match="maildir without mail"):
+        list(messages(tmp_path))
+
+
+def test_a_mailbox_without_a_patch_says_so(tmp_path: Path) -> None:
+    talk = letter("Re: [PATCH] one", "I like it.\n", id="talk@x")
+    path = put(tmp_path / "m", mbox([talk, talk]))
+    with pytest.raises(NoPatchError, match="no patch in 2 mails"):
+        load([path])
+
+
+def test_several_paths_are_read_together(tmp_path: Path) -> None:
+    cover = letter("[PATCH 0/1] both", "About.\n", id="c@x")
+    patch = letter("[PATCH 1/1] one", id="p@x", parents=["c@x"])
+    (series,) = load([put(tmp_path / "a.eml", cover), put(tmp_path / "b.eml", patch)])
+    assert series.cover is not None
+    assert series.complete
