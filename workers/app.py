@@ -15,7 +15,7 @@ from workers.config import WorkerConfig
 from workers.process import die_with_parent
 
 # above the longest hard time limit, or Redis hands a job out twice while it still runs
-VISIBILITY = timedelta(hours=6)
+VISIBILITY = timedelta(hours=48)
 KEEP_RESULTS = timedelta(hours=24)
 
 

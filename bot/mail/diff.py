@@ -82,12 +82,12 @@ def _hunk(lines: list[bytes], number: int, head: re.Match[bytes]) -> tuple[int, 
     at = number + 1
     while old or new:
         if at >= len(lines):
-            return at, f"the mail ends {max(old, new)} lines before the end of a hunk"
+            return at, f"the mail ends inside a hunk (lines left: {max(old, new)})"
         # an empty line is context whose one space a mailer stripped (git apply takes it)
         mark = lines[at][:1] or b" "
         takes = {b" ": (1, 1), b"\r": (1, 1), b"-": (1, 0), b"+": (0, 1), b"\\": (0, 0)}.get(mark)
         if takes is None or takes[0] > old or takes[1] > new:
-            return at, f"a hunk stops {max(old, new)} lines before its end, cut or wrapped,"
+            return at, f"a line is cut or wrapped inside a hunk (lines left: {max(old, new)})"
         old, new = old - takes[0], new - takes[1]
         at += 1
     if at < len(lines) and lines[at].startswith(b"\\ "):

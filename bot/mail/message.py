@@ -70,7 +70,7 @@ def parse(raw: bytes) -> Message:
     unified = raw.replace(b"\r\n", b"\n")  # as git mailsplit does
     mail = _parsed(unified)
     content, charset = body.text_of(mail)
-    lines = content.split(b"\n")
+    lines = content.removesuffix(b"\n").split(b"\n")
     found = diff.find(lines)
     first, last = (found.first, found.last) if found.last > found.first else (len(lines),) * 2
     title = headers.text(mail, "Subject")
@@ -88,7 +88,7 @@ def parse(raw: bytes) -> Message:
         date=headers.date(mail),
         above=_decoded(_joined(lines[:first]), charset),
         diff=_joined(lines[first:last]),
-        below=_decoded(b"\n".join(lines[last:]), charset),
+        below=_decoded(_joined(lines[last:]), charset),
         damage=found.damage,
     )
 

@@ -36,6 +36,7 @@ class Run:
     """What was run, and on what."""
 
     tree: str
+    source: str  # of the tree: a URL, "debian:PACKAGE VERSION", or a path here
     base_reason: str
     config: KernelConfig
     build: BuildResult
@@ -292,8 +293,7 @@ def _clean(line: str) -> str:
 
 def _reproduce(series: Series, run: Run) -> Iterator[str]:
     arch = f"ARCH={run.config.arch}"
-    commit = run.build.base_commit[:12]
-    yield from _wrapped(f"To see this without the bot, in a tree of {run.tree} at commit {commit}:")
+    yield from _wrapped(f"To see this without the bot, in {_where(run)}:")
     yield ""
     yield f"  b4 shazam {printable(series.id)}"
     if run.build.misfit or run.build.refusal:
@@ -313,6 +313,16 @@ def _reproduce(series: Series, run: Run) -> Iterator[str]:
     else:
         yield ""
         yield "and then the make lines above."
+
+
+def _where(run: Run) -> str:
+    """Name the tree so that somebody else finds it; a path of this machine helps nobody."""
+    commit = run.build.base_commit[:12]
+    if run.source.startswith("debian:"):
+        return f"Debian's {run.source.removeprefix('debian:')}"
+    if "://" in run.source and not run.source.startswith("file:"):
+        return f"{run.source} at commit {commit}"
+    return f"a tree of {run.tree} at commit {commit}"
 
 
 def _option(line: str) -> str:

@@ -163,5 +163,9 @@ def _joined(parts: list[bytes], size: int, where: str) -> Iterator[bytes]:
         left_out(where)
         return
     mail = b"".join(parts)
+    for blank in (b"\r\n", b"\n"):  # the empty line that mbox puts below each mail
+        if mail.endswith(b"\n" + blank):
+            mail = mail.removesuffix(blank)
+            break
     if mail.strip():
         yield _QUOTED_FROM.sub(rb"\1", mail) if b"\n>" in mail else mail

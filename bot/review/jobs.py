@@ -26,6 +26,7 @@ from bot.review.queue import BROKER_GONE, Client, JobLostError
 POLL = 0.03  # seconds
 RESTARTS = 2  # of a broker or worker that dies under a review
 STACK_SECONDS = 300
+LONGEST = 40 * 3600  # seconds of one job; workers/app.py sees to it that it is not handed out twice
 BUILDS_PER_JOB = 4  # make runs a job may need besides the patches: baselines and configuration
 
 
@@ -57,7 +58,7 @@ class _Attempt:
         self.port, self.request, self.tell = port, request, tell
         self.client = port.connect()
         seconds = request.limits.wall_seconds * (len(request.patches) + BUILDS_PER_JOB)
-        self.build_job = self.client.send(Queue.BUILD, request, seconds)
+        self.build_job = self.client.send(Queue.BUILD, request, min(seconds, LONGEST))
         self.build: BuildResult | None = None
         self.asked: StackRequest | None = None
         self.stack_job: str | None = None

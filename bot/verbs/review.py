@@ -49,10 +49,18 @@ def command(  # noqa: PLR0913, PLR0917 - one per option
     PATH is an mbox, a maildir, an .eml file or a public-inbox v2 repository; a Message-ID
     is looked up on lore. Progress goes to standard error. Exit 1: findings that fail policy.
     """
-    from bot.verbs.reviewing import Asked, review  # noqa: PLC0415 - keeps --help instant
+    from bot.settings import load  # noqa: PLC0415 - keeps --help instant
+    from bot.verbs.wiring import worker_config  # noqa: PLC0415
+    from workers.fleet import Fleet  # noqa: PLC0415
 
-    asked = Asked(path, tree, base, config, wanted, stack="stack" in jobs)
-    done = review(asked)
+    settings = load()
+    log = worker_config(settings).cache / "worker.log"
+    with Fleet(settings.broker_url, settings.slots, log) as fleet:
+        # read while broker and worker start: it takes as long as they do
+        from bot.verbs.reviewing import Asked, review  # noqa: PLC0415
+
+        asked = Asked(path, tree, base, config, wanted, stack="stack" in jobs)
+        done = review(asked, settings, fleet)
     sys.stdout.buffer.write(done.mail)
     sys.stdout.buffer.flush()
     if output is not None:

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bot.contract import BuildRequest, Outcome, Progress, TheirsError
-from bot.mail import lore
 from bot.mail.load import load
 from bot.mail.patchtext import patch_texts
 from bot.mail.reply import Run, Sender, compose
@@ -20,7 +19,6 @@ from bot.review import base as bases
 from bot.review import findings, jobs, plan, verdict
 from bot.review.queue import Client
 from bot.settings import Settings
-from bot.settings import load as load_settings
 from bot.verbs.progress import reporter
 from bot.verbs.wiring import worker_config
 from policies.kernels import KernelPolicy, KernelPolicyError
@@ -30,6 +28,7 @@ from workers import trees
 from workers.fleet import Fleet
 
 LEFT = ("applying", "baseline", "building patch", "stack compared", "reply")
+BASELINE = "building the baseline"  # the step of which the number of objects is known
 SHOWN = 8  # series named when there are too many
 
 
@@ -58,37 +57,30 @@ class Done:
 class _Plan:
     settings: Settings
     series: Series
-    tree: str
+    tree: trees.Tree
     base: bases.Base
     policy: KernelPolicy
     gates: Gates
     request: BuildRequest
 
 
-def review(asked: Asked) -> Done:
-    """Run the whole job.
+def review(asked: Asked, settings: Settings, fleet: Fleet) -> Done:
+    """Run the whole job on the broker and worker of ``fleet``.
 
     Raises TheirsError where the input is wrong, OursError where this machine is.
     """
-    settings = load_settings()
-    worker = worker_config(settings)
-    # the broker and the worker start while the mail is read
-    with Fleet(settings.broker_url, settings.slots, worker.cache / "worker.log") as fleet:
-        planned = _planned(asked, settings)
-        with reporter(LEFT) as tell:
+    planned = _planned(asked, settings)
+    with reporter(LEFT) as tell:
 
-            def told(progress: Progress) -> None:
-                about = planned.policy.about_objects if progress.step == BASELINE else None
-                tell(progress.model_copy(update={"total": about}))
+        def told(progress: Progress) -> None:
+            about = planned.policy.about_objects if progress.step == BASELINE else None
+            tell(progress.model_copy(update={"total": about}))
 
-            results = jobs.run(_port(fleet), planned.request, told, stack=asked.stack)
-            tell.end()
+        results = jobs.run(_port(fleet), planned.request, told, stack=asked.stack)
+        tell.end()
     if results.build.outcome is Outcome.SKIPPED:
         raise TheirsError(results.build.reason)
     return _done(planned, results)
-
-
-BASELINE = "building the baseline"
 
 
 def _port(fleet: Fleet) -> jobs.Port:
@@ -103,7 +95,7 @@ def _port(fleet: Fleet) -> jobs.Port:
 def _planned(asked: Asked, settings: Settings) -> _Plan:
     series = _read(asked, settings)
     name = asked.tree or settings.tree
-    trees.get(worker_config(settings), name)
+    tree = trees.get(worker_config(settings), name)
     repository = trees.repository(worker_config(settings), name)
     base = bases.find(repository, asked.base, series.base_commit)
     try:
@@ -111,7 +103,7 @@ def _planned(asked: Asked, settings: Settings) -> _Plan:
     except KernelPolicyError as error:
         raise TheirsError(str(error)) from error
     request = plan.build(settings, name, base, policy, patch_texts(series))
-    return _Plan(settings, series, name, base, policy, load_gates(), request)
+    return _Plan(settings, series, tree, base, policy, load_gates(), request)
 
 
 def _read(asked: Asked, settings: Settings) -> Series:
@@ -119,6 +111,8 @@ def _read(asked: Asked, settings: Settings) -> Series:
     path = Path(asked.path)
     if path.exists() or "@" not in asked.path or "/" in asked.path:
         return pick(load([path]), asked.series, asked.path)
+    from bot.mail import lore  # noqa: PLC0415 - brings requests, for the network alone
+
     with tempfile.NamedTemporaryFile(prefix="stackhog-", suffix=".mbox") as file:
         file.write(lore.thread(settings.lore_url, asked.path))
         file.flush()
@@ -160,7 +154,8 @@ def _done(planned: _Plan, results: jobs.Results) -> Done:
     found = findings.find(planned.gates, config, build, stack)
     decided = verdict.decide(found, len(planned.series.patches))
     run = Run(
-        tree=planned.tree, base_reason=planned.base.reason, config=config, build=build,
+        tree=planned.tree.name,
+        source=planned.tree.source, base_reason=planned.base.reason, config=config, build=build,
         stack=stack, headline=decided.headline,
         findings=decided.findings, key=run_key(planned.request),
     )  # fmt: skip
@@ -168,7 +163,7 @@ def _done(planned: _Plan, results: jobs.Results) -> Done:
     mail = compose(planned.series, run, sender, datetime.now(UTC).replace(microsecond=0))
     report = {
         "series": as_json(planned.series),
-        "tree": planned.tree,
+        "tree": planned.tree.name,
         "base": {"commit": planned.base.commit, "reason": planned.base.reason},
         "outcome": decided.outcome,
         "headline": decided.headline,

@@ -121,10 +121,11 @@ def answer_after_objects(log: Path) -> float:
     """Return the seconds between the last object and the stack answer, by the review's log."""
 
     def at(words: str) -> float:
-        line = next(line for line in log.read_text().splitlines() if words in line and "…" in line)
+        lines = [line for line in log.read_text().splitlines() if "s] " in line]
+        line = next(line for line in lines if line.partition("s] ")[2].startswith(words))
         return float(line.partition("[")[2].partition("s]")[0])
 
-    return at("stack compared") - at("linking")
+    return at("stack compared …") - at("building patch 1/1: linking …")
 
 
 def cold_baseline() -> None:

@@ -39,7 +39,10 @@ def given(name: str) -> tuple[Series, dict[str, Any]]:
     return series, data
 
 
-def reply(name: str, key: str = "run") -> bytes:
+SOURCE = "debian:linux-source-6.1 6.1.192-2"
+
+
+def reply(name: str, key: str = "run", source: str = SOURCE) -> bytes:
     series, data = given(name)
     gates = load_gates()
     build = BuildResult.model_validate_json(json.dumps(data["build"]))
@@ -47,9 +50,9 @@ def reply(name: str, key: str = "run") -> bytes:
     found = findings.find(gates, CONFIG, build, stack)
     decided = verdict.decide(found, len(series.patches))
     run = Run(
-        tree="debian-6.1", base_reason="head of the tree; the series names no base-commit",
-        config=CONFIG, build=build, stack=stack, headline=decided.headline,
-        findings=decided.findings, key=key,
+        tree="debian-6.1", source=source, config=CONFIG, build=build, stack=stack, key=key,
+        base_reason="head of the tree; the series names no base-commit",
+        headline=decided.headline, findings=decided.findings,
     )  # fmt: skip
     sender = Sender("stackhog <bot@stackhog.example.org>", gates.reply)
     return compose(series, run, sender, DATE).as_bytes()
@@ -103,3 +106,17 @@ def test_every_command_can_be_pasted() -> None:
     text = reply("one-frame").decode()
     assert "  make ARCH=x86_64 \\\n    'KCFLAGS=-fstack-usage -fcallgraph-info=su,da' mm/vmscan.o\n" in text  # noqa: E501 # fmt: skip
     assert "  grep -w pageout mm/vmscan.su\n" in text
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("debian:linux-source-6.1 6.1.192-2", "in Debian's linux-source-6.1 6.1.192-2:"),
+        ("https://git.example.org/linux", "https://git.example.org/linux at commit\n3f92005e264f:"),
+        ("/home/me/linux", "in a tree of debian-6.1 at commit\n3f92005e264f:"),
+    ],
+)
+def test_the_tree_is_named_so_that_others_find_it(source: str, told: str) -> None:
+    text = reply("one-frame", source=source).decode()
+    assert told in text
+    assert "/home/me" not in text

@@ -99,10 +99,13 @@ def test_several_files_a_mode_a_binary_and_no_newline() -> None:
 @pytest.mark.parametrize(
     ("diff", "words"),
     [
-        (DIFF.rsplit(" int d", 1)[0], "mail ends 1 lines before the end of a hunk"),
-        (DIFF.rsplit("+int c", 1)[0] + "-- \n2.39.5\n", "a hunk stops 1 lines before its end"),
-        (DIFF.replace("-int b", "int b"), "a hunk stops 2 lines before its end"),
-        (DIFF.replace("+int c;\n", "+int c;\n+int e;\n"), "a hunk stops"),
+        (DIFF.rsplit(" int d", 1)[0], "the mail ends inside a hunk (lines left: 1)"),
+        (
+            DIFF.rsplit("+int c", 1)[0] + "-- \n2.39.5\n",
+            "cut or wrapped inside a hunk (lines left: 2)",
+        ),
+        (DIFF.replace("-int b", "int b"), "cut or wrapped inside a hunk (lines left: 2)"),
+        (DIFF.replace("+int c;\n", "+int c;\n+int e;\n"), "cut or wrapped"),
     ],
 )
 def test_a_cut_diff_is_damage(diff: str, words: str) -> None:
@@ -121,7 +124,7 @@ def test_what_is_missing_gets_a_stand_in() -> None:
 
 
 def test_headers_hold_no_control_characters() -> None:
-    found = parse(b"From: =?utf-8?q?a=1b[2J?= <a@x>\nSubject: [PATCH] =?utf-8?q?x=0aBcc:_y?=\n\n")
+    found = parse(b"From: =?utf-8?q?a=1b=5B2J?= <a@x>\nSubject: [PATCH] =?utf-8?q?x=0aBcc:_y?=\n\n")
     assert found.sender.name == "a [2J"
     assert found.subject == "[PATCH] x Bcc: y"
 
