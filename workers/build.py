@@ -19,7 +19,7 @@ from bot.contract import (
     TheirsError,
     Warned,
 )
-from workers import apply, baseline, coverage, layers, make, process, vetting
+from workers import apply, baseline, coverage, layers, make, process, sandbox, vetting
 from workers.apply import AppliedSeries
 from workers.artifacts import Artifacts
 from workers.baseline import Base, Baseline, Report
@@ -55,6 +55,7 @@ def build(worker: WorkerConfig, request: BuildRequest, report: Report) -> BuildR
 
     Raises OursError where the machine is at fault.
     """
+    sandbox.require(worker.builds, worker.sandbox_uid)
     steps = Steps(report)
     failed = BuildResult(outcome=Outcome.FAILED, base_commit=request.base)
     with layers.job_directory(worker.builds) as job:

@@ -75,12 +75,10 @@ def _headers(compiler: str) -> Iterator[Check]:
 
 
 def _sandbox(config: WorkerConfig) -> Check:
-    config.builds.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=config.builds) as stage:
-        try:
-            sandbox.probe(Path(stage), config.sandbox_uid)
-        except OursError as error:
-            return Check("sandbox", ok=False, seen=str(error), remedy="see the sentence before")
+    try:
+        sandbox.require(config.builds, config.sandbox_uid)
+    except OursError as error:
+        return Check("sandbox", ok=False, seen=str(error), remedy="see the sentence before")
     return Check("sandbox", ok=True, seen="namespaces, overlay, seccomp, rlimits")
 
 

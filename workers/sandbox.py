@@ -23,9 +23,11 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from bot.contract import Limits, OursError
@@ -228,6 +230,17 @@ def probe(stage: Path, uid: int) -> None:
         raise _refusal(str(error)) from error
     if done.status != 0:
         raise _refusal(done.tail(1)[0] if done.tail(1) else f"status {done.status}")
+
+
+@cache
+def require(builds: Path, uid: int) -> None:
+    """Probe once in the life of this process, in a directory of its own below ``builds``.
+
+    Raises NoSandboxError.
+    """
+    builds.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=builds) as stage:
+        probe(Path(stage), uid)
 
 
 def _refusal(said: str) -> NoSandboxError:

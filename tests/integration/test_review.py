@@ -250,6 +250,19 @@ def test_a_full_disk_is_our_failure(desk: Desk) -> None:
     assert mail.exists()
 
 
+def test_without_a_sandbox_nothing_is_built(desk: Desk) -> None:
+    # root of a container that maps a single user, where nobody can become the build user
+    desk.repo.edit("mm: one", "mm/vmscan.c", *UNUSED)
+    command = desk.command(*desk.review(desk.mbox()))
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", *command], env=desk.environment(),  # noqa: S607
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "builds are refused: run as root, or enable" in one_line(done.stderr)
+    assert not list((desk.home / "state/cache").glob("baselines/obj/*/manifest.json"))
+
+
 def test_a_bad_setting_stops_the_start(desk: Desk) -> None:
     os.environ["STACKHOG_SLOTS"] = "many"
     try:
