@@ -54,8 +54,6 @@ def _inbody(lines: list[str]) -> tuple[dict[str, str], int]:
         elif last and line.startswith((" ", "\t")):
             if len(found[last]) < headers.LINE_LIMIT:
                 found[last] += " " + headers.decoded(line[: headers.LINE_LIMIT])
-        elif line and not (_SEPARATOR.match(line) and not found):
+        elif found or (line and not _SEPARATOR.match(line)):
             return found, number
-        elif found:
-            return found, number + 1
     return found, len(lines)

@@ -65,8 +65,7 @@ def _owner(one: Message) -> str:
 def _anchors(known: Mapping[str, Message]) -> dict[str, str]:
     """Return for each mail the id its thread hangs from: a cover, or the topmost ancestor.
 
-    Only mails of the same sender are walked over; a cover begins a thread, wherever it
-    was threaded itself.
+    A cover begins a thread, wherever it was threaded itself.
     """
     found: dict[str, str] = {}
     for one in known.values():
@@ -84,8 +83,7 @@ def _anchors(known: Mapping[str, Message]) -> dict[str, str]:
 
 
 def _parent(one: Message, known: Mapping[str, Message]) -> Message | None:
-    present = (known[ref] for ref in reversed(one.references) if ref in known)
-    return next((other for other in present if _owner(other) == _owner(one)), None)
+    return next((known[ref] for ref in reversed(one.references) if ref in known), None)
 
 
 def _root(one: Message) -> str:

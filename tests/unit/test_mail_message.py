@@ -83,14 +83,19 @@ def test_a_removed_line_of_dashes_is_no_signature() -> None:
     assert parse(letter("[PATCH] x", f"{diff}-- \n2.39\n")).diff == diff.encode()
 
 
-def test_several_files_a_mode_a_binary_and_no_newline() -> None:
-    diff = (
-        f"{DIFF}diff --git a/run b/run\nold mode 100644\nnew mode 100755\n"
-        "diff --git a/i.png b/i.png\nindex 1111111..2222222 100644\nGIT binary patch\n"
-        "literal 3\nKc${NkU}69O0RR91\n\nliteral 0\nHcmV?d00001\n\n"
-        "diff --git a/e b/e\n--- a/e\n+++ b/e\n@@ -1 +1 @@\n-a\n\\ No newline at end of file\n"
-        "+b\n\\ No newline at end of file\n"
-    )
+BINARY = (
+    "diff --git a/i.png b/i.png\nindex 1111111..2222222 100644\nGIT binary patch\n"
+    "literal 3\nKc${NkU}69O0RR91\n\nliteral 0\nHcmV?d00001\n\n"
+)
+UNENDED = (
+    "diff --git a/e b/e\n--- a/e\n+++ b/e\n@@ -1 +1 @@\n-a\n\\ No newline at end of file\n"
+    "+b\n\\ No newline at end of file\n"
+)
+MODE = "diff --git a/run b/run\nold mode 100644\nnew mode 100755\n"
+
+
+@pytest.mark.parametrize("diff", [MODE + DIFF, DIFF + BINARY, DIFF + UNENDED, BINARY + MODE])
+def test_modes_binaries_and_files_without_a_last_newline(diff: str) -> None:
     found = parse(letter("[PATCH] x", f"Why.\n---\n{diff}-- \n2.39\n"))
     assert found.diff.decode() == diff
     assert found.damage is None

@@ -39,6 +39,7 @@ def test_an_mboxo_escapes_only_from(tmp_path: Path) -> None:
     [
         b"From here it goes at 10:00 in 2026 downhill\nand on",
         b"From a@b\nSubject: no time",
+        b"From now on at 10:00:00\nSubject: no year",
         b"Xrom a@b Mon Jan  5 12:00:00 2026\nSubject: x",
     ],
 )
@@ -94,9 +95,9 @@ def test_a_line_without_end_is_not_held_in_memory(
 def test_a_maildir_is_read_by_file_name(tmp_path: Path) -> None:
     put(tmp_path / "new" / "1", ONE)
     put(tmp_path / "cur" / "2:2,S", TWO)
-    put(tmp_path / "cur" / "0:2,S", ONE)
+    put(tmp_path / "cur" / "0:2,S", TWO)
     put(tmp_path / "tmp" / "3", b"half a mail")
-    assert list(messages(tmp_path)) == [ONE, ONE, TWO]
+    assert list(messages(tmp_path)) == [TWO, ONE, TWO]
 
 
 def test_a_single_mail_is_read(tmp_path: Path) -> None:

@@ -87,7 +87,21 @@ CASES = {
         [("a-0", 1, A2), ("b-1", 1, B2)],
     ),
     "a version on the cover only": Case(
-        [sending("a", 2, label="PATCH v4")[0], *sending("a", 2)[1:]], [("a-0", 4, A2)]
+        [sending("a", 2, label="PATCH v4")[0], *sending("a", 2, minutes=60)[1:]],
+        [("a-0", 4, A2)],
+    ),
+    "a v1 on one patch only": Case(
+        [sending("a", 2)[0], sending("a", 2, label="PATCH v1")[1], sending("a", 2)[2]],
+        [("a-0", 1, A2)],
+    ),
+    "a second series of that length under the first, which is not all here": Case(
+        sending("a", 2)[:2] + sending("b", 2, cover="other", parents=["a-0"], minutes=2),
+        [("a-0", 1, ("a-1",)), ("b-0", 1, B2)],
+    ),
+    "broken off, and sent again an hour later": Case(
+        sending("a", 2, cover=None, parents=["x"])[:1]
+        + sending("b", 2, cover=None, parents=["x"], minutes=60),
+        [("a-1", 1, ("a-1",)), ("b-1", 1, B2)],
     ),
     "a version on the patches only": Case(
         [sending("a", 2)[0], *sending("a", 2, label="PATCH v4")[1:]], [("a-0", 4, A2)]
