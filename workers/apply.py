@@ -16,21 +16,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from email.utils import format_datetime, formataddr
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pygit2
 from pygit2 import Diff, IndexEntry, Oid, Repository
 from pygit2.enums import ApplyLocation, FileMode
 
-from bot.contract import Apply, Misfit, PatchText, TheirsError
-from workers import git, trees
+from bot.contract import Apply, Misfit, PatchText, Refusal, TheirsError
+from workers import git, misfit, trees, upper
 from workers.config import WorkerConfig
+from workers.vetting import PatchRefusedError
 
 Files = dict[str, tuple[int, Oid] | None]  # path → (mode, blob); None: there is no such file
-CONTEXT = 12  # lines shown of a hunk that does not fit
 AM_SECONDS = 300
 SHORTEST_ID = 7  # hex digits that git abbreviates an id to
+LATEST = (1 << 32) - 1  # seconds; pygit2 1.21 cuts a signature's time to 32 bits
+PLAIN = (FileMode.BLOB, FileMode.BLOB_EXECUTABLE)
+# git am wants a mail; only the tree it makes is used, so nothing of the author's is in it
+AM_HEAD = f"From: {git.NAME} <{git.EMAIL}>\nSubject: [PATCH] x\n\n---\n\n".encode()
 
 
 class PatchMisfitError(TheirsError):
@@ -74,17 +77,12 @@ class AppliedSeries:
         """
         repository = Repository(str(self.scratch))
         before = self.patches[number - 1].commit if number and not whole else self.base
-        for path, file in sorted(self._changes(before, number).items()):
-            target = into / path
-            if target.is_symlink() or target.exists() or target.parent.exists():
-                target.unlink(missing_ok=True)  # an older content, or an overlay's whiteout
-            if file is not None:
-                mode, blob = file
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(_blob(repository, blob))
-                target.chmod(0o755 if mode == FileMode.BLOB_EXECUTABLE else 0o644)
-        gone = self._changes(self.base, number)
-        return tuple(sorted(path for path, file in gone.items() if file is None))
+        files = {
+            path: file and (file[0] == FileMode.BLOB_EXECUTABLE, _blob(repository, file[1]))
+            for path, file in self._changes(before, number).items()
+        }
+        upper.write(into, files)
+        return upper.removed(self._changes(self.base, number))
 
     def _changes(self, before: str, number: int) -> Files:
         repository = Repository(str(self.scratch))
@@ -110,11 +108,12 @@ def apply_series(
 ) -> AppliedSeries:
     """Apply checked patches one on the other; ``scratch`` is where the repository is made.
 
-    Raises PatchMisfitError for the first that does not apply, ForeignSeriesError.
+    Raises PatchMisfitError for the first that does not apply, PatchRefusedError for one
+    that changes a symlink of the tree, ForeignSeriesError.
     """
     repository = _scratch_repository(trees.repository(config, tree), scratch)
     parent = repository[base].peel(pygit2.Commit)
-    _check_project(parent, tree, patches)
+    _check_project(parent.tree, tree, patches)
     applied = []
     for patch in patches:
         new_tree, how = _apply(repository, parent, patch)
@@ -133,18 +132,23 @@ def _scratch_repository(tree: Path, scratch: Path) -> Repository:
     return Repository(str(scratch))
 
 
-def _check_project(base: pygit2.Commit, tree: str, patches: Sequence[PatchText]) -> None:
-    old, seen = set[str](), False
+def _check_project(base: pygit2.Tree, tree: str, patches: Sequence[PatchText]) -> None:
+    """Raise ForeignSeriesError when there are files to change and the base has none of them.
+
+    Paths alone count: xfsprogs and e2fsprogs share whole files with the kernel.
+    """
+    made, missing = set[str](), set[str]()
     for patch in patches:
         for delta in Diff.parse_diff(patch.diff).deltas:
-            if delta.status_char() != "A" and delta.old_file.path not in old:
-                seen = seen or _entry(base.tree, delta.old_file.path) is not None
-            old.add(delta.new_file.path)
-            old.add(delta.old_file.path)
-    changed = any(d.status_char() != "A" for p in patches for d in Diff.parse_diff(p.diff).deltas)
-    if changed and not seen:
+            old = delta.old_file
+            if delta.status_char() != "A" and old.path not in made:
+                if _entry(base, old.path):
+                    return
+                missing.add(old.path)
+            made.add(delta.new_file.path)
+    if missing:
         raise ForeignSeriesError(
-            f"the series is for another project: none of its {len(old)} files exists in tree "
+            f"the series is for another project: none of its {len(missing)} files exists in tree "
             f"{tree}; add the right one with `stackhog tree add` and name it with --tree"
         )
 
@@ -161,18 +165,28 @@ def _apply(repository: Repository, parent: pygit2.Commit, patch: PatchText) -> t
     diff = Diff.parse_diff(patch.diff)
     paths = sorted({side.path for d in diff.deltas for side in (d.old_file, d.new_file)})
     before: Files = {path: _entry(parent.tree, path) for path in paths}
+    _refuse_links(patch, before)
     for way, attempt in (
         (Apply.EXACT, _exact),
         (Apply.THREE_WAY, _three_way),
         (Apply.OFFSET, _offset),
     ):
         after = attempt(repository, before, patch, diff)
-        if after is not None:
-            return _with_files(repository, parent.tree, after), way
+        made = None if after is None else _with_files(repository, parent.tree, after)
+        if made is not None:
+            return made, way
     merged = _am(repository, parent, patch)
     if merged is not None:
         return merged, Apply.AM
-    raise PatchMisfitError(_misfit(repository, before, patch, diff))
+    raise PatchMisfitError(_misfit(repository, parent.tree, before, patch, diff))
+
+
+def _refuse_links(patch: PatchText, before: Files) -> None:
+    """A diff without mode lines does not say that the file it changes is a symlink."""
+    for path, file in sorted(before.items()):
+        if file is not None and file[0] not in PLAIN:
+            found = Refusal(index=patch.index, file=path, reason="it changes a symbolic link")
+            raise PatchRefusedError(found)
 
 
 def _mini_tree(repository: Repository, files: Files) -> Oid:
@@ -191,8 +205,8 @@ def _files(repository: Repository, tree: Oid, paths: Sequence[str]) -> Files:
 
 # the three ways by libgit2 or an index have one signature; each takes what it needs
 def _exact(repository: Repository, before: Files, _: PatchText, diff: Diff) -> Files | None:
-    if any(d.status_char() == "A" and before[d.new_file.path] for d in diff.deltas):
-        return None  # libgit2 would write over the file
+    if _writes_over(before, diff) or _deletes_more(repository, before, diff):
+        return None  # libgit2 would do it
     index = repository.index
     index.clear()
     for path, file in sorted(before.items()):
@@ -205,6 +219,28 @@ def _exact(repository: Repository, before: Files, _: PatchText, diff: Diff) -> F
         return None
     index.read(force=True)
     return _files(repository, index.write_tree(), sorted(before))
+
+
+def _writes_over(before: Files, diff: Diff) -> bool:
+    """Tell whether a file would come where there is one that the patch does not take away."""
+    gone = {d.old_file.path for d in diff.deltas if d.status_char() in "DR"}
+    return any(
+        d.status_char() in "ARC" and before[d.new_file.path] and d.new_file.path not in gone
+        for d in diff.deltas
+    )
+
+
+def _deletes_more(repository: Repository, before: Files, diff: Diff) -> bool:
+    """Tell whether a deleted file has lines that the patch does not delete."""
+    return any(p and _left_over(repository, before, p) for p in diff)
+
+
+def _left_over(repository: Repository, before: Files, patch: pygit2.Patch) -> bool:
+    file = before[patch.delta.old_file.path]
+    if file is None or patch.delta.status_char() != "D":
+        return False
+    lines = (line for hunk in patch.hunks for line in hunk.lines if line.origin == "-")
+    return _blob(repository, file[1]) != b"".join(line.raw_content for line in lines)
 
 
 def _pre_image(repository: Repository, oid: str) -> pygit2.Blob | None:
@@ -253,12 +289,11 @@ def _offset(repository: Repository, before: Files, patch: PatchText, _: Diff) ->
 
 def _am(repository: Repository, parent: pygit2.Commit, patch: PatchText) -> Oid | None:
     top = Path(repository.workdir)
-    author = formataddr((patch.author_name, patch.author_email))
-    head = f"From: {author}\nDate: {format_datetime(patch.date)}\nSubject: [PATCH] x\n\n---\n\n"
     git.check("update-ref", "--no-deref", "HEAD", str(parent.id), cwd=top)
     git.check("read-tree", str(parent.id), cwd=top)
-    mail = head.encode(errors="replace") + patch.diff
-    done = git.run("am", "-3", "--quiet", "--keep-cr", cwd=top, stdin=mail, timeout=AM_SECONDS)
+    done = git.run(
+        "am", "-3", "--quiet", "--keep-cr", cwd=top, stdin=AM_HEAD + patch.diff, timeout=AM_SECONDS
+    )
     if done.status != 0:
         git.run("am", "--quit", cwd=top)
         return None
@@ -266,95 +301,100 @@ def _am(repository: Repository, parent: pygit2.Commit, patch: PatchText) -> Oid 
     return None if tree == str(parent.tree_id) else Oid(hex=tree)
 
 
-def _with_files(repository: Repository, tree: pygit2.Tree | None, files: Files) -> Oid:
-    """Return the tree with these files put in or taken out; only their directories are written."""
+def _with_files(repository: Repository, tree: pygit2.Tree | None, files: Files) -> Oid | None:
+    """Return the tree with these files put in or taken out; only their directories are written.
+
+    None: a file is where a directory would have to be, or the other way round.
+    """
     builder = repository.TreeBuilder(tree) if tree else repository.TreeBuilder()
     below: dict[str, Files] = {}
     for path, file in sorted(files.items()):
         name, slash, rest = path.partition("/")
         if slash:
             below.setdefault(name, {})[rest] = file
-        elif file is not None:
-            builder.insert(name, file[1], FileMode(file[0]))
-        elif builder.get(name) is not None:
+        elif file is None and isinstance(builder.get(name), pygit2.Blob):
             builder.remove(name)
     for name, inner in sorted(below.items()):
-        known = builder.get(name)
-        made = _with_files(repository, known if isinstance(known, pygit2.Tree) else None, inner)
-        if len(repository[made].peel(pygit2.Tree)):
-            builder.insert(name, made, FileMode.TREE)
-        elif known is not None:
-            builder.remove(name)
+        if not _with_directory(repository, builder, name, inner):
+            return None
+    for name, file in sorted(files.items()):
+        if file is not None and "/" not in name:
+            if isinstance(builder.get(name), pygit2.Tree):
+                return None
+            builder.insert(name, file[1], FileMode(file[0]))
     return builder.write()
+
+
+def _with_directory(
+    repository: Repository, builder: pygit2.TreeBuilder, name: str, inner: Files
+) -> bool:
+    known = builder.get(name)
+    if isinstance(known, pygit2.Blob):
+        return not any(inner.values())  # nothing is there, and nothing is to be
+    made = _with_files(repository, known if isinstance(known, pygit2.Tree) else None, inner)
+    if made is None:
+        return False
+    if len(repository[made].peel(pygit2.Tree)):
+        builder.insert(name, made, FileMode.TREE)
+    elif isinstance(known, pygit2.Tree):
+        builder.remove(name)
+    return True
 
 
 def _commit(repository: Repository, parent: pygit2.Commit, patch: PatchText, tree: Oid) -> Oid:
     """Commit with the author's name and date, which is the committer's date too: ids repeat."""
-    when = int(patch.date.timestamp())
+    when = min(max(int(patch.date.timestamp()), 0), LATEST)
     zone = patch.date.utcoffset()
     minutes = int(zone.total_seconds() // 60) if zone else 0
-    name = "".join(c for c in patch.author_name if c.isprintable() and c not in "<>") or "unknown"
-    email = (
-        "".join(c for c in patch.author_email if c.isprintable() and c not in "<> ") or "unknown"
-    )
+    name, email = _identity(patch.author_name), _identity(patch.author_email)
     author = pygit2.Signature(name, email, when, minutes, "utf-8")
     committer = pygit2.Signature(git.NAME, git.EMAIL, when, minutes, "utf-8")
     message = f"{patch.subject}\n\n{patch.message.strip()}\n".replace("\0", "")
     return repository.create_commit(None, author, committer, message, tree, [parent.id])
 
 
-def _misfit(repository: Repository, before: Files, patch: PatchText, diff: Diff) -> Misfit:
+def _identity(text: str) -> str:
+    """Return a name or address as a commit can hold it."""
+    return "".join(c for c in text if c.isprintable() and c not in "<>").strip() or "unknown"
+
+
+def _misfit(
+    repository: Repository, tree: pygit2.Tree, before: Files, patch: PatchText, diff: Diff
+) -> Misfit:
     """Find the first file and hunk that does not fit, and what stands in its place."""
     for one in diff:
         if one is None:
             continue
-        delta = one.delta
-        old = before[delta.old_file.path]
-        if delta.status_char() == "A":
-            if before[delta.new_file.path] is not None:
-                reason = f"{delta.new_file.path} exists already"
-                return _no_place(patch, delta.new_file.path, reason)
-            continue
+        place = _place(tree, before, one.delta)
+        if place is not None:
+            return misfit.of_file(patch.index, *place)
+        name = one.delta.old_file.path
+        old = before[name]
         if old is None:
-            return _no_place(patch, delta.old_file.path, f"{delta.old_file.path} does not exist")
+            continue
         lines = _blob(repository, old[1]).splitlines()
-        found = _misfit_hunk(one, lines)
+        hunks = [
+            misfit.hunk(h.old_start, [(x.origin, x.raw_content) for x in h.lines])
+            for h in one.hunks
+        ]
+        found = misfit.of_hunks(patch.index, name, lines, hunks)
         if found is not None:
-            number, line, expected, there = found
-            return Misfit(
-                index=patch.index, file=delta.old_file.path, hunk=number, line=line,
-                expected=_text(expected), found=_text(there),
-                reason=f"hunk {number} of {delta.old_file.path} does not match at line {line}",
-            )  # fmt: skip
-    return _no_place(patch, None, "its hunks fit one by one, but not together")
+            return found
+        if _left_over(repository, before, one):
+            return misfit.of_file(patch.index, name, f"{name} has lines that it does not delete")
+    return misfit.of_file(patch.index, None, "its hunks fit one by one, but not together")
 
 
-def _no_place(patch: PatchText, file: str | None, reason: str) -> Misfit:
-    return Misfit(
-        index=patch.index, file=file, hunk=None, line=None, expected=(), found=(), reason=reason
-    )
-
-
-def _misfit_hunk(
-    patch: pygit2.Patch, lines: Sequence[bytes]
-) -> tuple[int, int, list[bytes], Sequence[bytes]] | None:
-    shift = 0
-    for number, hunk in enumerate(patch.hunks, 1):
-        wanted = [line.raw_content.rstrip(b"\r\n") for line in hunk.lines if line.origin in " -"]
-        place = _nearest(lines, wanted, hunk.old_start - 1 + shift)
-        if place is None:
-            start = max(0, hunk.old_start - 1 + shift)
-            return number, start + 1, wanted, lines[start : start + len(wanted)]
-        shift = place - (hunk.old_start - 1)
-    return None
-
-
-def _nearest(lines: Sequence[bytes], wanted: Sequence[bytes], near: int) -> int | None:
-    """Return where ``wanted`` stands in ``lines``, as near to ``near`` as there is."""
-    size = len(wanted)
-    places = [n for n in range(len(lines) - size + 1) if list(lines[n : n + size]) == list(wanted)]
-    return min(places, key=lambda n: (abs(n - near), n), default=None)
-
-
-def _text(lines: Sequence[bytes]) -> tuple[str, ...]:
-    return tuple(line.decode(errors="replace") for line in lines[:CONTEXT])
+def _place(tree: pygit2.Tree, before: Files, delta: pygit2.DiffDelta) -> tuple[str, str] | None:
+    """Return which file cannot be where the patch wants it, and why; None: all can."""
+    status, old, new = delta.status_char(), delta.old_file.path, delta.new_file.path
+    if status != "A" and before[old] is None:
+        return old, f"{old} does not exist"
+    if status not in "ARC":
+        return None
+    if before[new] is not None:
+        return new, f"{new} exists already"
+    for above in PurePosixPath(new).parents:
+        if _entry(tree, str(above)) is not None:
+            return new, f"{above} is a file, so {new} cannot be made"
+    return (new, f"{new} is a directory") if new in tree else None

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 import pygit2
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bot.contract import TheirsError
 from workers import git, process
@@ -37,6 +37,7 @@ class Tree(BaseModel):
     name: str
     source: str  # path, URL, or "debian:PACKAGE VERSION"
     head: str  # commit id
+    when: datetime | None = None  # when it was added or brought up to date last
 
 
 def check_name(name: str) -> None:
@@ -66,29 +67,75 @@ def add(config: WorkerConfig, name: str, where: str, say: Say) -> Tree:
     if not is_url and not Path(source).is_dir():
         raise TreeError(f"there is no repository at {where}: give a path or an https:// URL")
     with locked(lock(config, name)):
-        path = repository(config, name)
         known = find(config, name)
         if known is not None and known.source != source:
             raise TreeError(f"tree {name} comes from {known.source}: choose another name")
         say(f"{'updating' if known else 'cloning'} {source}")
         if known is not None:
-            done = git.run("-C", str(path), "fetch", "--prune", "origin", timeout=CLONE_SECONDS)
+            _update(repository(config, name), source)
         else:
-            done = _clone(config, path, source)
-        if done.status != 0:
-            raise TreeError(f"git cannot read {where}: {done.tail(1)[0] if done.tail(1) else ''}")
+            _clone(config, name, source)
         return record(config, name, source)
 
 
-def _clone(config: WorkerConfig, path: Path, source: str) -> process.Finished:
-    fresh = config.trees / f".{uuid4().hex}.git"
+def unfinished(config: WorkerConfig, name: str) -> Path:
+    """Return where a tree is made before it gets its name; whoever asks holds the lock.
+
+    What an earlier run that was killed left there is deleted.
+    """
+    fresh = config.trees / f".{name}.git"
+    discard(fresh)
+    return fresh
+
+
+def finish(config: WorkerConfig, name: str, fresh: Path, source: str) -> None:
+    """Give a tree that has a commit its name; without one, raise TreeError."""
+    _head(fresh, source)
+    discard(repository(config, name))  # of a run that was killed before it wrote the record
+    fresh.rename(repository(config, name))
+
+
+def _clone(config: WorkerConfig, name: str, source: str) -> None:
+    fresh = unfinished(config, name)
     try:
-        done = git.run("clone", "--mirror", "--quiet", source, str(fresh), timeout=CLONE_SECONDS)
-        if done.status == 0:
-            fresh.rename(path)
-        return done
+        _git_reads(source, "clone", "--mirror", "--quiet", source, str(fresh))
+        finish(config, name, fresh, source)
     finally:
         discard(fresh)
+
+
+def _update(path: Path, source: str) -> None:
+    """Fetch everything, and follow the source's HEAD: its branch may have a new name."""
+    inside = ("-C", str(path))
+    _git_reads(source, *inside, "fetch", "--prune", "--quiet", "origin", "+refs/*:refs/*", "HEAD")
+    says = _git_reads(source, *inside, "ls-remote", "--symref", "origin", "HEAD").split()
+    if says[:1] == ["ref:"]:
+        git.check(*inside, "symbolic-ref", "HEAD", says[1])
+    elif says:  # detached
+        git.check(*inside, "update-ref", "--no-deref", "HEAD", says[0])
+
+
+def _git_reads(source: str, *words: str) -> str:
+    """Run git on somebody's repository and return what it prints; raises TreeError."""
+    done = git.run(*words, timeout=CLONE_SECONDS)
+    if done.status == 0:
+        return done.output.decode(errors="replace")
+    said = done.errors.decode(errors="replace").splitlines()
+    # the first such line is the cause; advice follows
+    fatal = next((line for line in said if line.startswith("fatal:")), *said[-1:])
+    if "dubious ownership" in fatal:
+        fatal = "it belongs to another user; run stackhog as that user, or give a copy of your own"
+    raise TreeError(f"git cannot read {source}: {fatal.removeprefix('fatal: ')}")
+
+
+def _head(path: Path, source: str) -> str:
+    try:
+        repository = pygit2.Repository(str(path))
+        if not repository.head_is_unborn:
+            return str(repository.head.target)
+    except pygit2.GitError as error:
+        raise TreeError(f"{source} cannot be used: {error}") from error
+    raise TreeError(f"{source} has no commit to start from")
 
 
 def record(config: WorkerConfig, name: str, source: str) -> Tree:
@@ -96,13 +143,10 @@ def record(config: WorkerConfig, name: str, source: str) -> Tree:
 
     Raises TreeError when it has no commit.
     """
-    try:
-        head = str(pygit2.Repository(str(repository(config, name))).head.target)
-    except pygit2.GitError as error:
-        discard(repository(config, name))
-        raise TreeError(f"{source} has no commit to start from") from error
-    tree = Tree(name=name, source=source, head=head)
-    fresh = config.trees / f".{uuid4().hex}.json"
+    head = _head(repository(config, name), source)
+    when = datetime.now(UTC).replace(microsecond=0)
+    tree = Tree(name=name, source=source, head=head, when=when)
+    fresh = config.trees / f".{name}.json"
     fresh.write_text(tree.model_dump_json(indent=1) + "\n")
     fresh.rename(config.trees / f"{name}.json")
     return tree
@@ -111,13 +155,19 @@ def record(config: WorkerConfig, name: str, source: str) -> Tree:
 def list_trees(config: WorkerConfig) -> tuple[Tree, ...]:
     """Return all trees, by name."""
     paths = sorted(config.trees.glob("[A-Za-z0-9]*.json")) if config.trees.is_dir() else []
-    return tuple(Tree.model_validate_json(path.read_text()) for path in paths)
+    found = (find(config, path.name.removesuffix(".json")) for path in paths)
+    return tuple(tree for tree in found if tree is not None)
 
 
 def find(config: WorkerConfig, name: str) -> Tree | None:
-    """Return a tree's record; None: there is no such tree."""
+    """Return a tree's record; None: there is no such tree, or not a whole one."""
     path = config.trees / f"{name}.json"
-    return Tree.model_validate_json(path.read_text()) if path.exists() else None
+    if not path.exists() or not repository(config, name).is_dir():
+        return None
+    try:
+        return Tree.model_validate_json(path.read_text())
+    except ValidationError:
+        return None
 
 
 def get(config: WorkerConfig, name: str) -> Tree:
@@ -154,10 +204,12 @@ def export(config: WorkerConfig, name: str, commit: str, into: Path) -> None:
     """Write all files of a commit below ``into``, readable by everybody, without .git."""
     into.mkdir(parents=True)
     index = into.with_name(f"{into.name}.index")
-    git.check(
-        "-c", "checkout.workers=0", "--git-dir", str(repository(config, name)),
-        "--work-tree", str(into), "read-tree", "--reset", "-u", commit,
-        env={"GIT_INDEX_FILE": str(index)}, timeout=1800,
-    )  # fmt: skip
-    index.unlink()
+    try:
+        git.check(
+            "-c", "checkout.workers=0", "--git-dir", str(repository(config, name)),
+            "--work-tree", str(into), "read-tree", "--reset", "-u", commit,
+            env={"GIT_INDEX_FILE": str(index)}, timeout=1800,
+        )  # fmt: skip
+    finally:
+        index.unlink(missing_ok=True)
     process.check(["chmod", "-R", "u+rwX,go+rX,go-w", str(into)], timeout=300)

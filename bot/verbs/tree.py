@@ -45,7 +45,7 @@ def list_(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
 
     found = trees.list_trees(worker_config())
     if as_json:
-        click.echo(json.dumps([tree.model_dump() for tree in found], indent=2))
+        click.echo(json.dumps([tree.model_dump(mode="json") for tree in found], indent=2))
         return
     for tree in found:
         click.echo(f"{tree.name:20} {tree.head[:12]} {tree.source}")

@@ -1,0 +1,132 @@
+"""Trees that are added, updated, half-added and damaged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bot.verbs import tree as verb
+from tests.gitmail import Repo
+from workers import trees
+from workers.config import WorkerConfig
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> WorkerConfig:
+    return WorkerConfig(tmp_path / "data", tmp_path / "cache")
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Repo:
+    found = Repo(tmp_path / "repo")
+    found.commit("one", {"README": "one\n"})
+    return found
+
+
+def add(config: WorkerConfig, repo: Repo, name: str = "linux") -> trees.Tree:
+    return trees.add(config, name, str(repo.path), lambda _: None)
+
+
+def names(config: WorkerConfig) -> list[str]:
+    return sorted(path.name for path in config.trees.iterdir())
+
+
+def test_a_branch_that_was_renamed_is_followed(config: WorkerConfig, repo: Repo) -> None:
+    add(config, repo)
+    repo.git("branch", "--move", "master", "main")
+    head = repo.commit("two", {"README": "two\n"})
+    assert add(config, repo).head == head
+    assert trees.get(config, "linux").head == head
+
+
+def test_a_detached_head_is_followed(config: WorkerConfig, repo: Repo) -> None:
+    add(config, repo)
+    repo.git("checkout", "--quiet", "--detach")
+    head = repo.commit("two", {"README": "two\n"})
+    assert add(config, repo).head == head
+
+
+def test_a_source_without_its_branch_does_not_cost_the_tree(
+    config: WorkerConfig, repo: Repo
+) -> None:
+    before = add(config, repo)
+    repo.git("update-ref", "-d", "refs/heads/master")
+    with pytest.raises(trees.TreeError):
+        add(config, repo)
+    assert trees.get(config, "linux") == before
+    assert trees.tree_id(config, "linux", before.head)
+
+
+def test_a_tree_of_a_run_that_was_killed_is_added_anew(config: WorkerConfig, repo: Repo) -> None:
+    add(config, repo)
+    (config.trees / "linux.json").unlink()
+    (config.trees / ".linux.git").mkdir()
+    (config.trees / ".linux.git" / "half").touch()
+    assert trees.list_trees(config) == ()
+    add(config, repo)
+    assert names(config) == ["linux.git", "linux.json", "linux.lock"]
+
+
+@pytest.mark.parametrize("damage", ["", "{}", "not json"])
+def test_a_damaged_record_is_no_tree(config: WorkerConfig, repo: Repo, damage: str) -> None:
+    add(config, repo, "other")
+    (add(config, repo), (config.trees / "linux.json").write_text(damage))
+    assert [tree.name for tree in trees.list_trees(config)] == ["other"]
+    with pytest.raises(trees.TreeError, match="no tree linux"):
+        trees.get(config, "linux")
+    assert add(config, repo) == trees.get(config, "linux")
+
+
+def test_a_record_without_a_repository_is_no_tree(config: WorkerConfig, repo: Repo) -> None:
+    add(config, repo)
+    (config.trees / "linux.git").rename(config.trees / "elsewhere")
+    with pytest.raises(trees.TreeError, match="no tree linux"):
+        trees.get(config, "linux")
+
+
+def test_an_empty_repository_leaves_nothing_behind(config: WorkerConfig, tmp_path: Path) -> None:
+    with pytest.raises(trees.TreeError, match="has no commit to start from"):
+        add(config, Repo(tmp_path / "empty"))
+    assert names(config) == ["linux.lock"]
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("file:///nowhere/at/all", "'/nowhere/at/all' does not appear to be a git repository"),
+        ("ssh://-oProxyCommand=id/x", "strange hostname"),
+        ("ext::sh -c id", "there is no repository at ext::sh"),
+        ("--upload-pack=id", "there is no repository at --upload-pack"),
+        ("http://example.org/x.git", "there is no repository at http:"),
+    ],
+)
+def test_git_is_quoted_where_it_gives_the_cause(
+    config: WorkerConfig, where: str, says: str
+) -> None:
+    with pytest.raises(trees.TreeError, match=says):
+        trees.add(config, "linux", where, lambda _: None)
+
+
+def test_a_tree_keeps_its_source(config: WorkerConfig, repo: Repo, tmp_path: Path) -> None:
+    add(config, repo)
+    other = Repo(tmp_path / "other")
+    other.commit("x", {"x": "x\n"})
+    with pytest.raises(trees.TreeError, match=r"comes from .*repo: choose another name"):
+        add(config, other)
+
+
+def test_the_verb_prints_what_is_there(
+    repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STACKHOG_HOME", str(tmp_path / "home"))
+    run = CliRunner().invoke
+    added = run(verb.command, ["add", "linux", str(repo.path)])
+    assert (added.exit_code, added.stdout) == (0, "")
+    assert "tree linux: cloning" in added.stderr
+    (tree,) = json.loads(run(verb.command, ["list", "--json"]).stdout)
+    assert (tree["name"], tree["source"]) == ("linux", str(repo.path))
+    assert run(verb.command, ["list"]).stdout.startswith("linux ")
+    assert run(verb.command, ["add", "linux"]).exit_code == 2
