@@ -120,6 +120,20 @@ def test_a_cut_diff_is_damage(diff: str, words: str) -> None:
     assert "mm/one.c" in found.damage
 
 
+HUNK = DIFF.partition(" @@\n")[2].splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("kept", range(len(HUNK)))
+@pytest.mark.parametrize("below", ["", "-- \n2.39.5\n", "_______\nlist mailing list\n"])
+def test_a_cut_is_seen_at_each_line_of_a_hunk(kept: int, below: str) -> None:
+    cut = DIFF.removesuffix("".join(HUNK[kept:])) + below
+    found = parse(letter("[PATCH] x", f"Why.\n---\n{cut}"))
+    assert found.damage is not None
+    (series,) = assemble([found])
+    assert series.problem == f"patch 1: {found.damage}"
+    assert not series.complete
+
+
 def test_what_is_missing_gets_a_stand_in() -> None:
     found = parse(b"Subject: [PATCH] x\nDate: Mon, 99 Foo 0001 25:00 +9999\n\n" + DIFF.encode())
     assert found.sender.email == "unknown@invalid"

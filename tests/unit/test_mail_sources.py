@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import logging
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -90,6 +92,34 @@ def test_a_line_without_end_is_not_held_in_memory(
     found, peak = peak_of(path)
     assert found == 0
     assert peak < 10 << 20
+
+
+# the address space that reading may add to what the program has when it starts
+FLAT = """
+import resource, sys
+from pathlib import Path
+from bot.mail.load import load
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+room = pages * resource.getpagesize() + int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_AS, (room, room))
+print(sorted(one.title for one in load([Path(sys.argv[1])])))
+"""
+
+
+def test_a_mailbox_of_200_mb_is_streamed(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    with path.open("wb") as stream:
+        for number in range(20):
+            stream.write(mbox([letter("Re: talk", "A log:\n", id=f"talk{number}@x")]))
+            stream.seek((30 if number == 9 else 10) << 20, io.SEEK_CUR)  # a hole reads as zeros
+            stream.write(b"\n" + mbox([letter(f"[PATCH] number {number}", id=f"{number}@x")]))
+    assert path.stat().st_size > 200 << 20
+    done = subprocess.run(
+        [sys.executable, "-c", FLAT, str(path), str(64 << 20)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout == f"{sorted(f'number {n}' for n in range(20))}\n", done.stderr
+    assert "mail 19: larger than 25 MiB, left out" in done.stderr
 
 
 def test_a_maildir_is_read_by_file_name(tmp_path: Path) -> None:

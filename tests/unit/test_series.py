@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import mailbox
+import random
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from bot.mail.message import parse
 from bot.mail.patchtext import patch_texts
 from bot.mail.series import as_json, assemble
 from tests.gitmail import Repo
+from tests.letters import COVER, JANE, PATCH, letter
 
 # keys of `stackhog series --json`, which scripts rely on
 KEYS = {
@@ -80,6 +84,24 @@ def test_two_versions_are_two_series_and_the_later_supersedes(repo: Repo) -> Non
     assert first.supersedes is None
 
 
+def test_a_resend_is_a_series_of_its_own(repo: Repo) -> None:
+    again = mails(repo, "--cover-letter", "--subject-prefix=PATCH RESEND net-next")
+    later = [mail.replace(b"Mon, 5 Jan 2026 10", b"Tue, 6 Jan 2026 10") for mail in again]
+    first, second = assemble(map(parse, [*later, *mails(repo, "--cover-letter")]))
+    assert (first.resend, second.resend) == (False, True)
+    assert second.tags == ("net-next",)
+    assert second.supersedes == first.id
+    assert first.complete
+    assert second.complete
+
+
+def test_one_message_id_for_two_patches_leaves_one_missing(repo: Repo) -> None:
+    box = [re.sub(rb"(?m)^Message-I[Dd]:.*$", b"Message-Id: <same@x>", m) for m in mails(repo)[1:]]
+    (series,) = assemble(map(parse, box))
+    assert [patch.index for patch in series.patches] == [2]
+    assert series.missing == (1, 3)
+
+
 def test_the_same_mail_twice_is_one(repo: Repo) -> None:
     box = mails(repo, "--cover-letter")
     assert assemble(map(parse, box * 2)) == assemble(map(parse, box))
@@ -94,6 +116,47 @@ def test_the_order_of_arrival_does_not_matter(data: st.DataObject, messages: lis
     assert assemble(map(parse, shuffled)) == assemble(map(parse, messages))
 
 
+IDS = st.sampled_from("abcdefgh")
+WORDS = st.sampled_from(["PATCH", "PATCH v2", "PATCH RESEND"])
+PLACES = st.sampled_from(["", " 0/2", " 1/2", " 1/2", " 2/2", " 2/2", " 0/1", " 1/1"])
+CUT = PATCH.split("+int c")[0]
+SENDERS = st.sampled_from([JANE, JANE, "Jane via list <jane@example.org>", "B <b@x>"])
+
+
+@st.composite
+def any_letter(draw: st.DrawFn) -> bytes:
+    """Return a patch, a cover or a damaged patch, threaded and timed at random.
+
+    There is little to choose from, so that mails are often of the same place and minute.
+    """
+    place = draw(PLACES)
+    return letter(
+        f"[{draw(WORDS)}{place}] {draw(st.sampled_from(['one', 'two']))}",
+        COVER if "0/" in place else draw(st.sampled_from([PATCH, PATCH, CUT])),
+        id=draw(IDS | IDS | IDS | st.none()),
+        parents=draw(st.sampled_from([[], ["a"], ["a"], ["b"], ["a", "c"]])),
+        sender=draw(SENDERS),
+        minutes=draw(st.sampled_from([0, 0, 1, 30])),
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(any_letter(), min_size=3, max_size=9), st.randoms(use_true_random=False))
+def test_no_heap_of_mails_depends_on_its_order(heap: list[bytes], chance: random.Random) -> None:
+    letters = [parse(mail) for mail in heap]
+    found = assemble(letters)
+    assert assemble(reversed(letters)) == found
+    chance.shuffle(letters)
+    assert assemble(letters) == found
+    dealt = [patch.message.message_id for series in found for patch in series.patches]
+    assert len(dealt) == len(set(dealt))
+    for series in found:
+        places = [patch.index for patch in series.patches]
+        assert places == sorted(set(places))
+        assert set(series.missing) == set(range(1, series.total + 1)) - set(places)
+        assert series.supersedes != series.id
+
+
 @pytest.fixture
 def messages(repo: Repo) -> list[bytes]:
     return [
@@ -104,14 +167,43 @@ def messages(repo: Repo) -> list[bytes]:
 
 
 def test_diffs_come_out_byte_for_byte(repo: Repo) -> None:
-    repo.edit("fs: umlaut", "fs/ümlaut.txt", "grün\n", "grün\r\nblau\n")
-    box = mails(repo)
-    texts = patch_texts(assemble(map(parse, box))[0])
-    for text, commit in zip(texts, ("HEAD~3", "HEAD~2", "HEAD~1"), strict=False):
-        assert text.diff.decode().rstrip("\n") == repo.git("show", "--format=", commit).rstrip("\n")
+    texts = patch_texts(assemble(map(parse, mails(repo)))[0])
+    for text, commit in zip(texts, ("HEAD~2", "HEAD~1", "HEAD"), strict=True):
+        shown = repo.git("show", "--format=", "--binary", commit)
+        assert text.diff.decode().rstrip("\n") == shown.rstrip("\n")
     assert (texts[0].subject, texts[0].message.strip()) == ("mm: change 1", "Why it is so.")
     assert texts[0].author_email == "author@example.org"
     assert texts[0].date.isoformat() == "2026-01-05T10:00:00+01:00"
+
+
+def recoded(mail: bytes, coding: str) -> bytes:
+    """Return the mail with its body in another transfer encoding."""
+    head, _, body = mail.partition(b"\n\n")
+    if coding == "base64":
+        body = base64.encodebytes(body)
+    elif coding == "quoted-printable":
+        body = re.sub(rb"[^\n -<>-~]|[ \t](?=\n)", lambda one: b"=%02X" % ord(one[0]), body)
+    return head + f"\nContent-Transfer-Encoding: {coding}\n\n".encode() + body
+
+
+# an 8bit mail to a file with CRLF lines loses them on its way, as with git am
+LINES = {"8bit": "rot\tgelb \n\n\x0c=3D\n", "base64": "rot\r\nblau \n", "quoted-printable": ""}
+LINES["quoted-printable"] = LINES["8bit"] + LINES["base64"]
+
+
+@pytest.mark.parametrize("coding", LINES)
+def test_what_is_applied_is_what_was_committed(repo: Repo, coding: str) -> None:
+    repo.edit("fs: umlaut", "fs/ümlaut.txt", "grün\n", LINES[coding] + "größer\n")
+    box = [recoded(mail, coding) for mail in mails(repo)]
+    (series,) = assemble(map(parse, box))
+    assert series.problem is None
+    wanted = repo.git("rev-parse", "HEAD^{tree}")
+    repo.git("reset", "--quiet", "--hard", "base")
+    for text in patch_texts(series):
+        patch = repo.path / ".git" / "patch"
+        patch.write_bytes(text.diff)
+        repo.git("apply", "--cached", str(patch))
+    assert repo.git("write-tree") == wanted
 
 
 @pytest.mark.parametrize("kind", ["mbox", "maildir", "eml"])
