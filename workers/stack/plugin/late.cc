@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What is left after all optimisation, right before the assembler text is written: the frame
+ * of each function and every call instruction, each with the functions inlined around it.
+ *
+ *   F name file-place frame kind flags type      one function; its calls follow
+ *   c d callee place inlined                     call; t tail call
+ *   c i  "      place inlined                    call through a pointer; j the same as tail call
+ *   c a callee place inlined                     call named in inline assembly; b through a pointer
+ */
+#include "stackhog.h"
+
+#include "rtl.h"
+#include "tree-pass.h"
+#include "tm.h"
+#include "tm_p.h"
+#include "memmodel.h"
+#include "emit-rtl.h"
+#include "rtl-iter.h"
+
+namespace stackhog {
+
+/* As output_stack_usage_1() of gcc/toplev.c adds it up for -fstack-usage. */
+static std::string frame(const char **kind)
+{
+	HOST_WIDE_INT bytes, pushed;
+
+	*kind = "s";
+	if (!cfun->su)
+		return "-1";
+	bytes = current_function_static_stack_size;
+	if (maybe_ne(current_function_pushed_stack_size, 0)) {
+		if (current_function_pushed_stack_size.is_constant(&pushed)) {
+			*kind = "b";
+		} else {
+			pushed = constant_lower_bound(current_function_pushed_stack_size);
+			*kind = "d";
+		}
+		bytes += pushed;
+	}
+	if (current_function_allocates_dynamic_stack_space) {
+		*kind = current_function_has_unbounded_dynamic_stack_size ? "d" : "b";
+		bytes += current_function_dynamic_stack_size;
+	}
+	return std::to_string(bytes);
+}
+
+/* "name,place;name,place": the functions inlined around an instruction, outermost first;
+ * the place is where the call stood that was inlined. */
+static std::string inlined(location_t location)
+{
+	std::vector<std::string> found;
+	std::string text;
+	tree block = LOCATION_BLOCK(location);
+
+	for (; block && TREE_CODE(block) == BLOCK; block = BLOCK_SUPERCONTEXT(block)) {
+		tree origin;
+
+		if (!inlined_function_outer_scope_p(block))
+			continue;
+		origin = block_ultimate_origin(block);
+		if (origin && TREE_CODE(origin) == FUNCTION_DECL)
+			found.push_back(symbol(origin) + "," + place(BLOCK_SOURCE_LOCATION(block)));
+	}
+	for (auto one = found.rbegin(); one != found.rend(); one++)
+		text += (text.empty() ? "" : ";") + *one;
+	return text;
+}
+
+static void say_call(const char *kind, const std::string &callee, rtx_insn *insn)
+{
+	location_t at = INSN_LOCATION(insn);
+
+	say(std::string("c\t") + kind + "\t" + callee + "\t" + place(at) + "\t" + inlined(at));
+}
+
+static std::string named(rtx symbol_ref)
+{
+	const char *name = XSTR(symbol_ref, 0);
+	tree decl = SYMBOL_REF_DECL(symbol_ref);
+
+	if (decl && TREE_CODE(decl) == FUNCTION_DECL)
+		return symbol(decl);
+	return name[0] == '*' ? name + 1 : name;
+}
+
+static void call(rtx_insn *insn)
+{
+	rtx target = get_call_rtx_from(insn);
+	bool tail = SIBLING_CALL_P(insn);
+
+	if (!target)
+		return;
+	target = XEXP(XEXP(target, 0), 0);
+	if (GET_CODE(target) == SYMBOL_REF)
+		say_call(tail ? "t" : "d", named(target), insn);
+	else
+		say_call(tail ? "j" : "i", "", insn);
+}
+
+/* Names behind "call" in the text of an asm, and the symbols among its operands. */
+static void assembly(rtx_insn *insn)
+{
+	rtx body = extract_asm_operands(PATTERN(insn));
+	const char *text, *at;
+	bool any = false;
+
+	if (body)
+		text = ASM_OPERANDS_TEMPLATE(body);
+	else if (GET_CODE(PATTERN(insn)) == ASM_INPUT)
+		text = XSTR(PATTERN(insn), 0);
+	else
+		return;
+	for (at = text; (at = strstr(at, "call")); at++) {
+		const char *name = at + 4;
+		std::string callee;
+
+		if (at != text && (ISALNUM(at[-1]) || at[-1] == '_' || at[-1] == '.'))
+			continue;
+		if (*name == 'q' || *name == 'l')
+			name++;
+		if (*name != ' ' && *name != '\t')
+			continue;
+		while (*name == ' ' || *name == '\t')
+			name++;
+		while (ISALNUM(*name) || *name == '_' || *name == '.')
+			callee += *name++;
+		any = true;
+		if (!callee.empty() && *name != '%')
+			say_call("a", callee, insn);
+		else if (*name == '*')
+			say_call("b", "", insn);
+	}
+	for (int i = 0; any && body && i < (int)ASM_OPERANDS_INPUT_LENGTH(body); i++) {
+		rtx input = ASM_OPERANDS_INPUT(body, i);
+
+		if (GET_CODE(input) == SYMBOL_REF && SYMBOL_REF_FUNCTION_P(input))
+			say_call("a", named(input), insn);
+	}
+}
+
+static void late(function *fn)
+{
+	const char *kind;
+	std::string bytes = frame(&kind);
+	std::string flags;
+	cgraph_node *node = cgraph_node::get(fn->decl);
+
+	if (TREE_PUBLIC(fn->decl))
+		flags += "g";
+	if (DECL_WEAK(fn->decl))
+		flags += "w";
+	if (TREE_THIS_VOLATILE(fn->decl))
+		flags += "n";
+	if (node && node->address_taken)
+		flags += "a";
+	say("F\t" + symbol(fn->decl) + "\t" + place(DECL_SOURCE_LOCATION(fn->decl)) + "\t" + bytes +
+	    "\t" + kind + "\t" + flags + "\t" + type_key(TREE_TYPE(fn->decl)));
+	for (rtx_insn *insn = get_insns(); insn; insn = NEXT_INSN(insn)) {
+		if (CALL_P(insn))
+			call(insn);
+		else if (NONJUMP_INSN_P(insn) || JUMP_P(insn))
+			assembly(insn);
+	}
+}
+
+static const pass_data late_data = {
+	RTL_PASS, "stackhog-late", OPTGROUP_NONE, TV_NONE, 0, 0, 0, 0, 0,
+};
+
+class late_pass : public rtl_opt_pass
+{
+public:
+	late_pass() : rtl_opt_pass(late_data, g) {}
+	unsigned int execute(function *fn) final override
+	{
+		late(fn);
+		return 0;
+	}
+};
+
+rtl_opt_pass *make_late_pass()
+{
+	return new late_pass();
+}
+
+}
