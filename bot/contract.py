@@ -169,6 +169,7 @@ class BuildResult(Record):
     base_commit: str = ""
     compiler: str = ""  # first line of `gcc --version`
     kernel_release: str = ""
+    kernel_facts: str | None = None  # artifact: facts of the whole kernel before the series
     base_facts: str | None = None  # artifact: facts, before the series, of every object it rebuilt
     config_file: str | None = None  # artifact: the .config that was built
     image: str | None = None  # artifact: the linked kernel after the last patch
@@ -194,6 +195,8 @@ class StackRequest(Record):
     version: Literal[1] = VERSION
     base_facts: str
     after: tuple[FactsAfter, ...]  # in patch order
+    kernel_facts: str | None = None  # artifact: facts of the whole kernel before the series
+    arch: str = "x86_64"  # the kernel's ARCH= spelling
 
 
 class Frame(Record):
@@ -231,6 +234,64 @@ class Span(Record):
     last: int  # inclusive; the last line before the next function of the file
 
 
+class Hop(Record):
+    """One stack frame of a call chain, and how it was reached from the one before."""
+
+    function: str
+    file: str  # of the call site in the caller that led here; the definition for the first hop
+    line: int
+    frame: int  # bytes, return address included
+    depth: int  # bytes of this frame and all before it
+    how: str  # "start", "direct", "address_space_operations.writepage of ext4_aops", ...
+    inlined: tuple[str, ...] = ()  # functions inlined into the caller that make the call, outermost
+    dynamic: bool = False  # gcc says that the frame has a part of unknown size
+
+
+class Depth(Record):
+    """How deep one chain of waypoints gets in one kernel, in bytes."""
+
+    witness_bytes: int  # a path that exists in the graph: its hops add up to this
+    upper_bytes: int  # no path through these waypoints under this policy is deeper
+    hops: tuple[Hop, ...]
+    cycles: tuple[str, ...] = ()  # recursion met on the way, and what each adds to the upper bound
+    held: tuple[str, ...] = ()  # guards that keep the chain from happening in this context
+
+
+class Chain(Record):
+    """The deepest stack through the waypoints of a profile, before and after a series."""
+
+    profile: str  # e.g. "direct-reclaim-writepage"
+    name: str  # the branch: a filesystem, e.g. "ext4"; "" where there is only one
+    waypoints: tuple[str, ...]
+    before: Depth | None  # None: cannot be reached
+    after: Depth | None
+    budget_bytes: int  # the stack that the architecture gives
+    patch: int = 0  # index of the patch that moved it furthest; 0: no patch did
+
+
+class GuardChange(Record):
+    """A condition that a call was under, or is now: ways apart by "|", their tests by "&"."""
+
+    caller: str
+    callee: str  # "*": an indirect call
+    file: str  # of the call as it stands now
+    line: int
+    clause: str  # e.g. "!folio_is_file_lru()|current_is_kswapd()"
+    gained: bool  # False: lost
+    patch: int
+    object: str
+
+
+class TargetChange(Record):
+    """A function that an indirect call can newly reach, or no longer."""
+
+    field: str  # e.g. "address_space_operations.writepage", or a variable
+    function: str
+    variable: str  # what is initialised with it, e.g. "ext4_aops"; "" where it is assigned
+    added: bool
+    patch: int
+
+
 class StackResult(Record):
     """What a stack job answers; net of the whole series, attributed to patches."""
 
@@ -240,6 +301,9 @@ class StackResult(Record):
     frames: tuple[Frame, ...] = ()
     calls: tuple[Call, ...] = ()
     spans: tuple[Span, ...] = ()  # of the functions named in frames and calls
+    chains: tuple[Chain, ...] = ()
+    guards: tuple[GuardChange, ...] = ()
+    targets: tuple[TargetChange, ...] = ()
     functions: int = 0  # compared
     objects: int = 0  # compared
 
@@ -264,6 +328,10 @@ class FindingKind(StrEnum):
     FRAME_NEW = "frame-new"
     FRAME_DYNAMIC = "frame-dynamic"
     CALL_NEW = "call-new"
+    CHAIN_REACHED = "chain-reached"
+    CHAIN_GREW = "chain-grew"
+    GUARD_LOST = "guard-lost"
+    TARGET_NEW = "target-new"
 
 
 class Severity(StrEnum):

@@ -61,7 +61,7 @@ def allowed(importer: str, imported: str) -> bool:
         case "workers", "bot":
             return imported.startswith("bot.contract")
         case "workers", "policies":
-            return imported.startswith("policies.schema")
+            return imported.startswith(("policies.schema", "policies.stackrules"))
         case "bot", "workers":
             return matches(importer, {"bot.cli", "bot.verbs.*"})
         case "bot", "bot":

@@ -39,9 +39,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass
 from typing import TypeVar
 
-from bot.contract import Call, Frame, Outcome, Span, StackRequest, StackResult
+from bot.contract import Call, Frame, Outcome, Span, StackResult
 from workers.stack.facts import CallSite, Function, ObjectFacts, parse
-from workers.stack.pack import unpack
 
 T = TypeVar("T")
 Edge = tuple[str, str]  # caller, callee
@@ -50,16 +49,6 @@ EMPTY = ObjectFacts({}, {})
 # link units that are not the running kernel
 OTHER_UNITS = ("arch/x86/boot/", "arch/x86/realmode/", "arch/x86/purgatory/", "scripts/", "tools/")
 LAST_SPAN = 10_000  # lines that the last function of a file may have
-
-
-def answer(request: StackRequest, fetch: Callable[[str], bytes]) -> StackResult:
-    """Run a StackRequest; ``fetch`` gets an artifact by its key.
-
-    Raises FactsError, PackError and what ``fetch`` raises.
-    """
-    base = read(unpack(fetch(request.base_facts)))
-    after = [(one.index, read(unpack(fetch(one.facts)))) for one in request.after]
-    return compare(base, after)
 
 
 def read(files: Mapping[str, bytes]) -> dict[str, ObjectFacts]:

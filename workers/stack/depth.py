@@ -1,0 +1,421 @@
+"""How deep the stack gets on a path: segment by segment, from waypoint to waypoint.
+
+Each segment is searched by itself (workers/stack/paths.py) among the calls that policy
+leaves: within its scope, up to barriers, not where a guard rules the call out under the
+facts that hold from some waypoint on. A tail call leaves no frame of its caller. The sum
+over the segments is the chain's witness, a path that exists, and its upper bound.
+
+Where guards rule out every way, the chain is searched once more without them and says by
+which guards it is *held*: that is how deep it would be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from bot.contract import Chain, Depth, Hop
+from policies.stackrules import Fact, Machine, Patterns, Profile, Waypoint
+from workers.stack import paths
+from workers.stack.paths import Step
+from workers.stack.program import Edge, Program
+from workers.stack.rules import Compiled, Guards, base
+
+NAMED = 6  # members of a cycle that are named
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """What ends a path at a function: nothing, or a call that is not followed."""
+
+    bytes: int
+    edge: Edge | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A segment's deepest path."""
+
+    witness: int
+    upper: int
+    hops: tuple[Hop, ...]
+    cycles: tuple[str, ...]
+    held: tuple[str, ...]
+    cut: int  # calls out of scope that were not followed
+
+
+@dataclass(frozen=True)
+class _State:
+    """Where a chain has got to."""
+
+    at: str  # function
+    territory: tuple[str, str]
+    facts: tuple[Fact, ...]
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def witness(self) -> int:
+        return sum(part.witness for part in self.parts)
+
+
+@dataclass(frozen=True)
+class _Goal:
+    functions: frozenset[str]
+    node: str  # "R:…" where only calls through this field count
+
+
+@dataclass
+class _Graph:
+    """The calls of one segment with functions as numbers, in the order of their names."""
+
+    names: list[str] = field(default_factory=list)
+    steps: list[list[Step]] = field(default_factory=list)
+    edges: list[list[Edge]] = field(default_factory=list)
+    leaves: list[Leaf] = field(default_factory=list)
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class Known:
+    """The segments of a kernel that differs in some functions alone."""
+
+    kernel: Kernel
+    changed: frozenset[str]
+
+    def segment(self, key: object) -> tuple[Part | None, frozenset[str]] | None:
+        """Return a segment's answer if nothing that was looked at for it has changed."""
+        found = self.kernel.segments.get(key)
+        return found if found and self.changed.isdisjoint(found[1]) else None
+
+
+class Kernel:
+    """A linked kernel under a policy, ready for questions."""
+
+    def __init__(
+        self, program: Program, compiled: Compiled, machine: Machine, known: Known | None = None
+    ) -> None:
+        self.program = program
+        self.compiled = compiled
+        self.machine = machine
+        self.guards = Guards(program)
+        self._sorted: dict[str, tuple[tuple[Edge, ...], Leaf]] = {}
+        self.segments: dict[object, tuple[Part | None, frozenset[str]]] = {}
+        self._known = known
+
+    def chains(self, profile: Profile) -> Iterator[Chain]:
+        """Yield the chains of a profile, one for each branch; ``before`` is left empty.
+
+        Raises RuleError.
+        """
+        stack, own = self.machine.stack.value, self.machine.interrupt_stack
+        if profile.machine:
+            stack, own = profile.machine.stack.value, profile.machine.interrupt_stack
+        for name, branch in self._branches(profile):
+            found = self._chain(profile, branch, ignore_guards=False)
+            held = found is None
+            found = found or self._chain(profile, branch, ignore_guards=True)
+            depth = self._depth(profile, found, own, held) if found else None
+            yield Chain(
+                profile=profile.name, name=name, before=None, after=depth, budget_bytes=stack,
+                waypoints=tuple(one.name for one in profile.waypoint),
+            )  # fmt: skip
+
+    def _branches(self, profile: Profile) -> Iterator[tuple[str, str | None]]:
+        """Yield (name, function that the branching waypoint is narrowed to)."""
+        for waypoint in profile.waypoint:
+            if waypoint.branch:
+                for function in self.compiled.functions(waypoint):
+                    yield self._branch_name(waypoint, function), function
+                return
+        yield "", None
+
+    def _branch_name(self, waypoint: Waypoint, function: str) -> str:
+        _, directory = self.compiled.territory(function)
+        return directory or base(function).removesuffix("_" + waypoint.name.removeprefix("->"))
+
+    def _chain(self, profile: Profile, branch: str | None, *, ignore_guards: bool) -> _State | None:
+        states = [
+            _State(one, ("", ""), profile.waypoint[0].facts)
+            for one in self.compiled.functions(profile.waypoint[0])
+        ]
+        for waypoint in profile.waypoint[1:]:
+            goals = self.compiled.functions(waypoint)
+            if waypoint.branch and branch is not None:
+                goals = tuple(one for one in goals if one == branch)
+            node = f"R:{waypoint.field}" if waypoint.field else ""
+            states = [*self._advance(states, waypoint, goals, node, ignore_guards=ignore_guards)]
+        if profile.tail:
+            scope = self.compiled.rules.scope_files(profile.tail.scope)
+            states = [
+                _State(one.at, one.territory, one.facts, (*one.parts, part))
+                for one in states
+                if (part := self._segment(one, None, scope, ignore_guards=ignore_guards))
+            ]
+        return max(states, key=lambda one: (one.witness, one.at), default=None)
+
+    def _advance(
+        self, states: Sequence[_State], waypoint: Waypoint, goals: Sequence[str], node: str, *,
+        ignore_guards: bool,
+    ) -> Iterator[_State]:  # fmt: skip
+        """Yield the deepest way to each goal."""
+        scope = self.compiled.rules.scope_files(waypoint.scope)
+        for goal in goals:
+            best: _State | None = None
+            for state in states:
+                wanted = _Goal(frozenset((goal,)), node)
+                part = self._segment(state, wanted, scope, ignore_guards=ignore_guards)
+                if part is None:
+                    continue
+                territory = self.compiled.territory(goal)
+                new = _State(
+                    goal, territory if territory[1] else state.territory,
+                    (*state.facts, *waypoint.facts), (*state.parts, part),
+                )  # fmt: skip
+                if best is None or new.witness > best.witness:
+                    best = new
+            if best is not None:
+                yield best
+
+    def _segment(
+        self, state: _State, goal: _Goal | None, scope: Patterns, *, ignore_guards: bool
+    ) -> Part | None:
+        facts = () if ignore_guards else state.facts
+        key = (state.at, state.territory, state.facts, goal, scope, ignore_guards)
+        if key not in self.segments:
+            found = self._known.segment(key) if self._known else None
+            self.segments[key] = found or self._search(state, goal, scope, facts)
+        return self.segments[key][0]
+
+    def _search(
+        self, state: _State, goal: _Goal | None, scope: Patterns, facts: tuple[Fact, ...]
+    ) -> tuple[Part | None, frozenset[str]]:
+        """Return the deepest path, and the functions that were looked at for it."""
+        graph, seen = self._graph(state, goal, scope, facts)
+        return self._part(graph, state, goal), seen
+
+    def _part(self, graph: _Graph, state: _State, goal: _Goal | None) -> Part | None:
+        if goal is None:
+            ends = {number: leaf.bytes for number, leaf in enumerate(graph.leaves)}
+        else:
+            ends = {n: 0 for n, name in enumerate(graph.names) if name in goal.functions}
+        start = graph.names.index(state.at)
+        found = paths.deepest([start], graph.steps.__getitem__, ends)
+        if found is None:
+            return None
+        hops, held = self._hops(graph, start, found, state.facts, open_end=goal is None)
+        cycles = tuple(self._cycle(graph, one) for one in found.cycles if len(one.members) > 1)
+        return Part(found.witness, found.upper, hops, cycles, held, graph.cut)
+
+    def _graph(
+        self, state: _State, goal: _Goal | None, scope: Patterns, facts: tuple[Fact, ...]
+    ) -> tuple[_Graph, frozenset[str]]:
+        """Return the calls from a function that policy leaves; towards a goal, only those."""
+        ways: dict[str, dict[str, tuple[int, Edge]]] = {}
+        leaves: dict[str, Leaf] = {}
+        graph = _Graph()
+        todo = [state.at]
+        seen = {state.at}
+        while todo:
+            caller = todo.pop()
+            ways[caller], leaves[caller] = self._calls(caller, state, goal, scope, facts, graph)
+            for callee in ways[caller]:
+                if callee not in seen:
+                    seen.add(callee)
+                    if goal is not None and callee in goal.functions:
+                        ways[callee], leaves[callee] = {}, Leaf(0)
+                    else:
+                        todo.append(callee)
+        looked_at = frozenset(seen)
+        if goal is not None:
+            seen = _towards(ways, goal.functions) | {state.at}
+        graph.names = sorted(seen)
+        number = {name: n for n, name in enumerate(graph.names)}
+        for name in graph.names:
+            kept = sorted((number[to], way) for to, way in ways[name].items() if to in number)
+            graph.edges.append([edge for _, (_, edge) in kept])
+            graph.steps.append([Step(to, bytes_, n) for n, (to, (bytes_, _)) in enumerate(kept)])
+            graph.leaves.append(leaves[name])
+        return graph, looked_at
+
+    def _calls(
+        self, caller: str, state: _State, goal: _Goal | None, scope: Patterns,
+        facts: tuple[Fact, ...], graph: _Graph,
+    ) -> tuple[dict[str, tuple[int, Edge]], Leaf]:  # fmt: skip
+        """Return the calls of one function that may be followed, and how a path ends in it."""
+        edges, leaf = self._allowed(caller)
+        frame = self.compiled.frame(caller)
+        unit = self.program.functions[caller].object if caller in self.program.functions else ""
+        found: dict[str, tuple[int, Edge]] = {}
+        for edge in edges:
+            wanted = goal is not None and edge.callee in goal.functions
+            if wanted and goal is not None and goal.node and edge.node != goal.node:
+                continue
+            if not wanted and not self._inside(edge.callee, state.territory, scope):
+                graph.cut += 1
+                leaf = _deeper(leaf, frame, self.compiled.frame(edge.callee), edge)
+                continue
+            if facts and self.guards.held(unit, edge, facts):
+                continue
+            bytes_ = 0 if edge.tail else frame
+            known = found.get(edge.callee)
+            if known is None or bytes_ > known[0]:
+                found[edge.callee] = bytes_, edge
+        return found, leaf
+
+    def _allowed(self, caller: str) -> tuple[tuple[Edge, ...], Leaf]:
+        """Return a function's calls that no barrier ends, and the deepest that one does."""
+        known = self._sorted.get(caller)
+        if known is None:
+            frame = self.compiled.frame(caller)
+            leaf = Leaf(frame)
+            kept = []
+            for edge in self.program.edges(caller):
+                cost = self.compiled.cost(caller, edge)
+                if cost is None:
+                    kept.append(edge)
+                else:
+                    leaf = _deeper(leaf, frame, self.compiled.frame(edge.callee) + cost, edge)
+            known = self._sorted[caller] = tuple(kept), leaf
+        return known
+
+    def _inside(self, callee: str, territory: tuple[str, str], scope: Patterns) -> bool:
+        theirs = self.compiled.territory(callee)
+        if theirs[1]:
+            return theirs == territory
+        return self.compiled.in_scope(callee, scope)
+
+    def _hops(
+        self, graph: _Graph, start: int, found: paths.Deepest, facts: tuple[Fact, ...], *,
+        open_end: bool,
+    ) -> tuple[tuple[Hop, ...], tuple[str, ...]]:  # fmt: skip
+        hops, held = [], []
+        at, edge = start, None
+        for step in found.steps:
+            hops.append(self._hop(graph.names[at], edge, step.bytes))
+            edge = graph.edges[at][step.mark]
+            function = self.program.functions.get(graph.names[at])
+            clause = self.guards.held(function.object if function else "", edge, facts)
+            if clause:
+                held.append(f"{base(graph.names[at])}() calls {clause}")
+            at = step.to
+        if open_end:
+            leaf = graph.leaves[at]
+            beyond = leaf.edge and self.compiled.frame(leaf.edge.callee)
+            own = 0 if leaf.edge and leaf.edge.tail else self.compiled.frame(graph.names[at])
+            hops.append(self._hop(graph.names[at], edge, own if beyond else leaf.bytes))
+            if leaf.edge:
+                hops.append(self._hop(leaf.edge.callee, leaf.edge, leaf.bytes - own))
+        elif edge is not None:
+            # the goal's own hop opens the next segment; how it was reached is told there
+            hops.append(self._hop(graph.names[at], edge, 0))
+        return tuple(hops), tuple(held)
+
+    def _hop(self, name: str, edge: Edge | None, bytes_: int) -> Hop:
+        function = self.program.functions.get(name)
+        if edge is None:
+            file, line = (function.file, function.line) if function else ("", 0)
+            how = "start"
+        else:
+            file, line, how = edge.file, edge.line, edge.how
+        if edge is not None and edge.tail:
+            how = f"tail call, {how}" if how != "direct" else "tail call"
+        return Hop(
+            function=name.partition("@")[0], file=file, line=line, frame=bytes_, depth=0, how=how,
+            inlined=tuple(base(one) for one, _ in edge.inlined) if edge else (),
+            dynamic=bool(function and function.kind == "d"),
+        )  # fmt: skip
+
+    def _cycle(self, graph: _Graph, cycle: paths.Cycle) -> str:
+        names = [base(graph.names[one]) for one in cycle.members]
+        shown = ", ".join(names[:NAMED])
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        way = "each at most once on the stack" if cycle.exact else "charged in full"
+        return f"recursion among {len(names)} functions, {way}: {shown}{more}"
+
+    def _depth(self, profile: Profile, state: _State, own: bool, held: bool) -> Depth:  # noqa: FBT001
+        hops = [*self._entry(profile), *_joined(state.parts)]
+        witness, upper = state.witness, sum(part.upper for part in state.parts)
+        interrupt = self._interrupt(own)
+        hops += interrupt.hops
+        witness += interrupt.witness
+        upper += interrupt.upper
+        depth, summed = 0, []
+        for hop in hops:
+            depth += hop.frame
+            summed.append(hop.model_copy(update={"depth": depth}))
+        witness += depth - witness if profile.waypoint[0].entered else 0
+        upper += self.machine.entry.value if profile.waypoint[0].entered else 0
+        cycles = {one: None for part in (*state.parts, interrupt) for one in part.cycles}
+        return Depth(
+            witness_bytes=witness, upper_bytes=upper, hops=tuple(summed), cycles=tuple(cycles),
+            held=tuple(one for part in state.parts for one in part.held) if held else (),
+        )  # fmt: skip
+
+    def _entry(self, profile: Profile) -> Iterator[Hop]:
+        if profile.waypoint[0].entered:
+            entry = self.machine.entry
+            yield Hop(
+                function="(entry)", file=entry.source.partition(":")[0], line=0,
+                frame=entry.value, depth=0, how="registers of user space",
+            )  # fmt: skip
+
+    def _interrupt(self, own: bool) -> Part:  # noqa: FBT001
+        """Return what an interrupt at the deepest point takes of the same stack."""
+        entry = self.machine.interrupt
+        how = "then its own stack" if own else "then the same stack"
+        hop = Hop(
+            function="(interrupt)", file=entry.source.partition(":")[0], line=0,
+            frame=entry.value, depth=0, how=how,
+        )  # fmt: skip
+        parts = [] if own else [*self._handlers()]
+        best = max(parts, key=lambda one: one.witness, default=None)
+        if best is None:
+            return Part(entry.value, entry.value, (hop,), (), (), 0)
+        upper = max(part.upper for part in parts)
+        return Part(
+            entry.value + best.witness, entry.value + upper, (hop, *best.hops), best.cycles, (), 0
+        )
+
+    def _handlers(self) -> Iterator[Part]:
+        handlers = self.compiled.rules.handlers
+        scope = self.compiled.rules.scope_files(handlers.scope)
+        for name in handlers.functions:
+            for function in self.compiled.names.get(name, ()):
+                state = _State(function, ("", ""), ())
+                part = self._segment(state, None, scope, ignore_guards=True)
+                if part is not None:
+                    yield part
+
+
+def _deeper(leaf: Leaf, frame: int, beyond: int, edge: Edge) -> Leaf:
+    bytes_ = beyond if edge.tail else frame + beyond
+    return Leaf(bytes_, edge) if bytes_ > leaf.bytes else leaf
+
+
+def _towards(ways: dict[str, dict[str, tuple[int, Edge]]], goals: Iterable[str]) -> set[str]:
+    callers: dict[str, list[str]] = {}
+    for caller, found in ways.items():
+        for callee in found:
+            callers.setdefault(callee, []).append(caller)
+    seen = {goal for goal in goals if goal in ways}
+    todo = sorted(seen)
+    while todo:
+        for caller in callers.get(todo.pop(), ()):
+            if caller not in seen:
+                seen.add(caller)
+                todo.append(caller)
+    return seen
+
+
+def _joined(parts: Sequence[Part]) -> Iterator[Hop]:
+    """Put segments together: a goal's hop, of no bytes, tells how the next one was reached."""
+    reached: Hop | None = None
+    for number, part in enumerate(parts):
+        hops = list(part.hops)
+        if reached is not None:
+            first = hops[0]
+            hops[0] = reached.model_copy(update={"frame": first.frame})
+        last = number == len(parts) - 1
+        if not last:
+            reached = hops.pop()
+        yield from hops
