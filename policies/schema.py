@@ -67,6 +67,39 @@ class CallGate(_Frozen):
         return bool(re.fullmatch(self.callee, callee) and re.fullmatch(self.file, file))
 
 
+class ChainGate(_Frozen):
+    """When the deepest stack of a whole path is worth a word, and when it fails."""
+
+    reason: Reason
+    note_bytes: Bytes
+    fail_bytes: Bytes
+    reached_fails: bool
+    reached_reason: Reason
+
+
+class GuardGate(_Frozen):
+    """Whether a call that lost a condition about reclaim fails, and which calls are meant."""
+
+    callee: Pattern
+    fails: bool
+    reason: Reason
+
+    def matches(self, callee: str) -> bool:
+        """Whether calls of this function are meant; "*" is an indirect call."""
+        return bool(re.fullmatch(self.callee, callee))
+
+
+class TargetGate(_Frozen):
+    """A record field, matched whole, whose new functions are worth a word."""
+
+    field: Pattern
+    reason: Reason
+
+    def matches(self, field: str) -> bool:
+        """Whether this field is meant."""
+        return bool(re.fullmatch(self.field, field))
+
+
 class ReplyGate(_Frozen):
     """Who besides the author gets the reply."""
 
@@ -86,6 +119,9 @@ class Gates(_Frozen):
     frame: FrameGate
     warning: WarningGate
     call: tuple[CallGate, ...]
+    chain: ChainGate
+    guard: GuardGate
+    target: tuple[TargetGate, ...]
     reply: ReplyGate
 
 

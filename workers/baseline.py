@@ -8,6 +8,7 @@ was derived from, so that only what the options add is compiled.
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +18,12 @@ from pydantic import BaseModel, ConfigDict
 
 from bot.contract import KernelConfig, Limits, OursError, Progress
 from workers import kconfig, make, process, sandbox, trees
+from workers.artifacts import Artifacts
 from workers.config import WorkerConfig
 from workers.layers import discard, job_directory, locked
 from workers.sandbox import Cell, Layers
+from workers.stack import plugin, unit
+from workers.stack.pack import pack
 
 FORMAT = "1"  # of what lies in a baseline's directory; a change makes all of them anew
 Report = Callable[[Progress], None]
@@ -76,7 +80,16 @@ def compiler_version(compiler: str) -> str:
 
 
 def _key(*parts: str) -> str:
-    return hashlib.sha256("\0".join((FORMAT, make.KCFLAGS, *parts)).encode()).hexdigest()[:24]
+    words = (FORMAT, make.KCFLAGS, plugin.digest(), *parts)
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:24]
+
+
+def shown(worker: WorkerConfig, config: KernelConfig) -> tuple[tuple[Path, str], ...]:
+    """Return what a cell that compiles needs besides the trees: the compiler plugin.
+
+    Raises NoPluginError.
+    """
+    return ((plugin.ensure(worker.plugins, config.compiler), make.PLUGIN),)
 
 
 def source(worker: WorkerConfig, tree: str, commit: str, report: Report) -> Path:
@@ -131,8 +144,9 @@ def _build(
     with job_directory(worker.builds) as job:
         below = parent.objects if parent else ()
         cell = Cell(
-            job, Layers((files,)), Layers(below, job / "tree"), base.limits, worker.sandbox_uid
-        )
+            job, Layers((files,)), Layers(below, job / "tree"), base.limits, worker.sandbox_uid,
+            shown(worker, base.config),
+        )  # fmt: skip
         configure(cell, base.config, report, fresh=parent is None)
         output = _compile(cell, base.config, report, parent is not None)
         (job / "log").write_text("\n".join(output.lines) + "\n")
@@ -159,7 +173,7 @@ def configure(cell: Cell, config: KernelConfig, report: Report, *, fresh: bool) 
     steps = [make.configure(config, config.base)] if fresh else []
     steps += [["sh", "-c", f"cat {inside} >> .config"], make.configure(config, "olddefconfig")]
     steps += [["cat", ".config"]]
-    cell = replace(cell, shown=((fragment, inside),))
+    cell = replace(cell, shown=(*cell.shown, (fragment, inside)))
     done = None
     for argv in steps:
         done = sandbox.run(cell, argv)
@@ -167,6 +181,28 @@ def configure(cell: Cell, config: KernelConfig, report: Report, *, fresh: bool) 
             raise BaselineBrokenError("configuration", done.tail(5))
     assert done is not None  # noqa: S101 - there are always steps
     kconfig.check(config.options, done.output.decode(errors="replace"))
+
+
+def facts(worker: WorkerConfig, of: Baseline) -> str:
+    """Return the artifact with the facts files of all of a baseline's objects."""
+    artifacts = Artifacts(worker.artifacts)
+    noted = of.objects[0].with_name("facts")  # beside the layer's tree
+    if noted.exists():
+        key = noted.read_text()
+        if artifacts.path(key).exists():
+            return key
+    files: dict[str, bytes] = {}
+    for layer in reversed(of.objects):
+        files |= {
+            str(path.relative_to(layer)): path.read_bytes()
+            for path in sorted(layer.rglob(f"*{unit.SUFFIX}"))
+            if path.is_file() and not path.is_symlink()
+        }
+    key = artifacts.put(pack(files))
+    fresh = noted.with_name(f".facts.{os.getpid()}")
+    fresh.write_text(key)
+    fresh.replace(noted)
+    return key
 
 
 def _compile(cell: Cell, config: KernelConfig, report: Report, derived: bool) -> make.Output:  # noqa: FBT001

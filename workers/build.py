@@ -28,6 +28,7 @@ from workers.coverage import Coverage
 from workers.kconfig import DroppedOptionsError
 from workers.sandbox import Cell, Layers
 from workers.stack.pack import pack
+from workers.stack.unit import SUFFIX
 
 IMAGES = {"x86_64": "arch/x86/boot/bzImage"}  # by the kernel's ARCH=
 T = TypeVar("T")
@@ -103,6 +104,10 @@ class _Series:
             "looking what compiles the touched files", lambda: self._cover(first)
         )
         self.baseline, needs = self._derive(base, first, needs)
+        self.kernel_facts = self.steps.run(
+            "collecting the facts of the kernel",
+            lambda: baseline.facts(self.worker, self.baseline),
+        )
         for log in reversed(self.baseline.logs):
             self.warnings.learn(log.read_text().splitlines())
         built = []
@@ -142,7 +147,8 @@ class _Series:
         return first, needs
 
     def _cell(self, src: Layers, obj: Layers) -> Cell:
-        return Cell(self.job, src, obj, self.request.limits, self.worker.sandbox_uid)
+        shown = baseline.shown(self.worker, self.request.config)
+        return Cell(self.job, src, obj, self.request.limits, self.worker.sandbox_uid, shown)
 
     def _objects(self) -> tuple[Path, ...]:
         return (self.job / "obj-upper", *self.baseline.objects)
@@ -161,7 +167,10 @@ class _Series:
         def objects_done(output: make.Output) -> None:
             kept.append(self._keep(patch.index, output.objects))
             if number == len(self.request.patches) - 1:
-                stack = StackRequest(base_facts=self._base_facts(), after=tuple(self.facts))
+                stack = StackRequest(
+                    base_facts=self._base_facts(), after=tuple(self.facts),
+                    kernel_facts=self.kernel_facts, arch=self.request.config.arch,
+                )  # fmt: skip
                 self.steps.report(Progress(step=f"{what}: linking", stack=stack))
 
         output, error = self._make(cell, what, objects_done)
@@ -215,7 +224,7 @@ class _Series:
 
     def _pack(self, objects: Sequence[str], where: tuple[Path, ...]) -> str:
         stems = [name.removesuffix(".o") for name in sorted(set(objects))]
-        names = [stem + suffix for stem in stems for suffix in (".ci", ".su")]
+        names = [stem + suffix for stem in stems for suffix in (".ci", ".su", SUFFIX)]
         found = {name: layers.read(where, name) for name in names}
         return self.artifacts.put(pack({n: text for n, text in found.items() if text is not None}))
 
@@ -229,6 +238,7 @@ class _Series:
             base_commit=self.request.base,
             compiler=self.baseline.compiler,
             kernel_release=_release(self.baseline),
+            kernel_facts=self.kernel_facts,
             base_facts=self._base_facts(),
             config_file=self.artifacts.put(config) if config else None,
             image=self.artifacts.put(image) if image and not broken else None,

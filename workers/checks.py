@@ -19,6 +19,7 @@ PROGRAMS: Mapping[str, str] = {
     "bison": "bison",
     "bwrap": "bubblewrap",
     "flex": "flex",
+    "g++": "g++",
     "git": "git",
     "ld": "binutils",
     "lz4": "lz4",
@@ -131,23 +132,21 @@ def _plugin_headers(compiler: str) -> Check:
         directory = Path(done.output.decode().strip(), "include")
         version = process.run([compiler, "-dumpversion"], timeout=20).output.decode().split(".")[0]
     except OursError as error:
-        return Check("plugin headers", ok=False, seen=str(error), remedy=_apt("gcc"), needed=False)
+        return Check("plugin headers", ok=False, seen=str(error), remedy=_apt("gcc"))
     ok = (directory / "gcc-plugin.h").exists()
     seen = str(directory) if ok else "not installed"
-    return Check(
-        "plugin headers", ok, seen, _apt(f"gcc-{version.strip()}-plugin-dev"), needed=False
-    )
+    return Check("plugin headers", ok, seen, _apt(f"gcc-{version.strip()}-plugin-dev"))
 
 
 def run(config: WorkerConfig, compiler: str) -> tuple[Check, ...]:
     """Look at everything; nothing raises, what fails is a check that is not ok."""
     later: tuple[Callable[[], Check], ...] = (
-        lambda: _plugin_headers(compiler),
         lambda: _program_for_later("qemu", "qemu-system-x86_64", "qemu-system-x86"),
         _kvm,
     )
     return (
         _compiler(compiler),
+        _plugin_headers(compiler),
         *_programs(),
         *_headers(compiler),
         _sandbox(config),

@@ -31,6 +31,11 @@ class WorkerConfig:
         return self.cache / "artifacts"
 
     @property
+    def plugins(self) -> Path:
+        """The compiler plugin, built once per version of gcc."""
+        return self.cache / "plugins"
+
+    @property
     def builds(self) -> Path:
         """Upper layers of running builds."""
         return self.cache / "builds"

@@ -11,6 +11,9 @@ from workers.sandbox import OBJ, SRC
 
 # what the stack analysis reads; see gcc(1). The reply prints the same flags.
 KCFLAGS = "-fstack-usage -fcallgraph-info=su,da"
+# what writes the facts of the stack analysis; the same path in every cell, since kbuild
+# compiles anew what it would compile with another command line
+PLUGIN = "/build/plugin/stackhog.so"
 # the first of these lines says that every object is compiled (scripts/link-vmlinux.sh
 # and the vmlinux.a rule of the top Makefile run after all of $(KBUILD_VMLINUX_OBJS))
 OBJECTS_DONE = re.compile(r"\s+(?:AR|LD)\s+(?:vmlinux\.[ao]|\.tmp_vmlinux\S*)$")
@@ -35,7 +38,7 @@ def build(config: KernelConfig, parallel: int, *targets: str) -> list[str]:
     """Return the make command that builds targets in a configured object tree."""
     return [
         "make", "-C", OBJ, f"-j{parallel}", "--output-sync=line", "--no-print-directory",
-        f"ARCH={config.arch}", f"CC={config.compiler}", f"KCFLAGS={KCFLAGS}",
+        f"ARCH={config.arch}", f"CC={config.compiler}", f"KCFLAGS={KCFLAGS} -fplugin={PLUGIN}",
         *(targets or (config.target,)),
     ]  # fmt: skip
 

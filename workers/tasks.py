@@ -22,7 +22,7 @@ from bot.contract import (
 from workers import build as building
 from workers.artifacts import Artifacts
 from workers.config import WorkerConfig
-from workers.stack import compare
+from workers.stack import answer
 
 LOG = logging.getLogger(__name__)
 PROGRESS = "PROGRESS"  # Celery state that carries a Progress
@@ -83,6 +83,6 @@ def stack(self: Task, request: Json) -> Json:
     artifacts = Artifacts(_worker(self).artifacts)
     return _answer(
         self,
-        lambda: compare.answer(StackRequest.model_validate(request), artifacts.get),
+        lambda: answer.answer(StackRequest.model_validate(request), artifacts.get),
         lambda reason: StackResult(outcome=Outcome.BROKEN, reason=reason),
     )

@@ -219,6 +219,10 @@ def _said(finding: Finding, place: quote.Place | None) -> Iterator[str]:
         case FindingKind.WARNING:
             yield "This brings a new warning:"
             yield from _compiler(finding)
+        case FindingKind.CHAIN_GREW | FindingKind.CHAIN_REACHED:
+            yield from _chain(finding)
+        case FindingKind.GUARD_LOST:
+            yield from _guard(finding)
         case _:
             yield from _wrapped(_sentence(finding, place))
     if finding.reproduce and finding.kind is not FindingKind.DOES_NOT_APPLY:
@@ -247,6 +251,8 @@ def _sentence(finding: Finding, place: quote.Place | None) -> str:
             else f"call of {finding.text[0]}()"
         )
         return f"{name} gets a new {call}: {finding.text[1]}."
+    if finding.kind is FindingKind.TARGET_NEW:
+        return f"{finding.text[0]} can now be {name}: {finding.text[1]}."
     if finding.kind is FindingKind.FRAME_NEW:
         return f"The new function {name} takes {after} bytes of stack."
     change = f"from {before} to {after} bytes" if before is not None else f"{after} bytes at least"
@@ -257,6 +263,28 @@ def _sentence(finding: Finding, place: quote.Place | None) -> str:
         )
     growth = (after or 0) - (before or 0)
     return f"The stack frame of {name} grows by {growth} bytes {where}, {change}."
+
+
+def _chain(finding: Finding) -> Iterator[str]:
+    said, others, *lines = finding.text
+    yield from _wrapped(f"{said[:1].upper()}{said[1:]}. {others}".strip())
+    yield ""
+    yield from (f"  {_clean(line)}".rstrip() for line in lines)
+
+
+def _guard(finding: Finding) -> Iterator[str]:
+    callee, clause, reason = finding.text
+    what = "an indirect call" if callee == "*" else f"{callee}()"
+    yield from _wrapped(
+        f"{finding.function}() made {what} only under this condition, and now without:"
+    )
+    yield ""
+    for number, way in enumerate(clause.split("|")):
+        yield from _wrapped(
+            f"{'   or ' if number else ''}{_clean(way.replace('&', ' and '))}", indent="  "
+        )
+    yield ""
+    yield from _wrapped(f"{reason[:1].upper()}{reason[1:]}.")
 
 
 def _misfit(finding: Finding) -> Iterator[str]:

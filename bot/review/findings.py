@@ -17,6 +17,7 @@ from bot.contract import (
     Severity,
     StackResult,
 )
+from bot.review import chains
 from policies.schema import Gates
 
 KCFLAGS = "-fstack-usage -fcallgraph-info=su,da"  # as in workers/make.py, which a test compares
@@ -30,6 +31,7 @@ def find(
     if stack is not None:
         found += [f for frame in stack.frames for f in _of_frame(gates, config, frame)]
         found += [f for call in stack.calls for f in _of_call(gates, config, call)]
+        found += chains.find(gates, config.arch, stack)
     return tuple(sorted(found, key=order))
 
 

@@ -89,7 +89,7 @@ class _Attempt:
             self.build = BuildResult.model_validate(state.result)
             _raise_if_broken(self.build)
             if want_stack:
-                self._send_stack(comparison(self.build))
+                self._send_stack(comparison(self.build, self.request.config.arch))
 
     def _send_stack(self, request: StackRequest | None) -> None:
         """Start the comparison as soon as the objects are there, while the link still runs.
@@ -116,12 +116,14 @@ def _raise_if_broken(result: BuildResult | StackResult) -> None:
         raise JobBrokenError(result.reason)
 
 
-def comparison(build: BuildResult) -> StackRequest | None:
+def comparison(build: BuildResult, arch: str) -> StackRequest | None:
     """Return the comparison that a build result allows, if any."""
     after = tuple(FactsAfter(index=p.index, facts=p.facts) for p in build.patches if p.facts)
     if build.base_facts is None or not after:
         return None
-    return StackRequest(base_facts=build.base_facts, after=after)
+    return StackRequest(
+        base_facts=build.base_facts, after=after, kernel_facts=build.kernel_facts, arch=arch
+    )
 
 
 def run(

@@ -13,11 +13,15 @@ RANK = {
     FindingKind.REFUSED: 0,
     FindingKind.DOES_NOT_APPLY: 1,
     FindingKind.DOES_NOT_BUILD: 2,
-    FindingKind.FRAME_GREW: 3,
-    FindingKind.FRAME_DYNAMIC: 4,
-    FindingKind.FRAME_NEW: 5,
-    FindingKind.CALL_NEW: 6,
-    FindingKind.WARNING: 7,
+    FindingKind.CHAIN_REACHED: 3,
+    FindingKind.GUARD_LOST: 4,
+    FindingKind.FRAME_GREW: 5,
+    FindingKind.FRAME_DYNAMIC: 6,
+    FindingKind.CHAIN_GREW: 7,
+    FindingKind.FRAME_NEW: 8,
+    FindingKind.TARGET_NEW: 9,
+    FindingKind.CALL_NEW: 10,
+    FindingKind.WARNING: 11,
 }
 
 
@@ -49,7 +53,7 @@ def _weight(finding: Finding) -> tuple[object, ...]:
     return (fails, RANK[finding.kind], -growth, order(finding))
 
 
-def headline(finding: Finding, total: int) -> str:
+def headline(finding: Finding, total: int) -> str:  # noqa: C901 - one branch a kind
     """Say one finding in one line, without a full stop."""
     patch = f"patch {finding.patch}/{total}" if total > 1 else "the patch"
     name = finding.function
@@ -70,6 +74,12 @@ def headline(finding: Finding, total: int) -> str:
         case FindingKind.CALL_NEW:
             target = finding.text[0]
             text = f"{name}() now makes an {target}" if target == "indirect call" else f"{name}() now calls {target}()"  # noqa: E501 # fmt: skip
+        case FindingKind.CHAIN_REACHED | FindingKind.CHAIN_GREW:
+            text = f"stack: {finding.text[0]}"
+        case FindingKind.GUARD_LOST:
+            text = f"{name}() calls {finding.text[0]}() without a condition that it had"
+        case FindingKind.TARGET_NEW:
+            text = f"{finding.text[0]} can now be {name}()"
         case FindingKind.WARNING:
             text = f"new compiler warning in {finding.file}"
     return text[0].upper() + text[1:] if text.startswith(("patch", "the")) else text

@@ -24,7 +24,7 @@ from workers.baseline import BaselineBrokenError
 from workers.build import build
 from workers.config import WorkerConfig
 from workers.kconfig import DroppedOptionsError
-from workers.stack import compare
+from workers.stack import answer
 
 CONFIG = KernelConfig(
     name="miniature", arch="x86_64", target="bzImage", compiler="gcc", base="tinyconfig",
@@ -51,9 +51,9 @@ class Bench:
         return build(self.config, request.model_copy(update=changes), self.said.append)
 
     def stack(self, result: BuildResult) -> StackResult:
-        request = comparison(result)
+        request = comparison(result, "x86_64")
         assert request is not None
-        return compare.answer(request, Artifacts(self.config.artifacts).get)
+        return answer.answer(request, Artifacts(self.config.artifacts).get)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_the_stack_can_be_compared_before_the_link(bench: Bench) -> None:
     bench.repo.edit("mm: one", "mm/vmscan.c", *BUFFER)
     result = bench.build()
     early = [progress.stack for progress in bench.said if progress.stack]
-    assert early == [comparison(result)]
+    assert early == [comparison(result, "x86_64")]
 
 
 def test_a_baseline_is_built_once_and_never_changed(bench: Bench) -> None:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from bot.contract import FactsAfter, StackRequest
-from workers.stack import compare, facts, pack
+from workers.stack import answer, compare, facts, pack
 
 NODE = 'node: {{ title: "{title}" label: "{name}\\n/build/src/{file}:{line}:5\\n{size} bytes ({kind})\\n0 dynamic objects" }}\n'  # noqa: E501 - as gcc writes it
 EDGE = 'edge: {{ sourcename: "{0}" targetname: "{1}" label: "/build/src/mm/a.c:{2}:3" }}\n'
@@ -102,7 +102,7 @@ def test_a_request_is_answered_from_artifacts() -> None:
         "one": pack.pack({"mm/a.ci": ci(node("f", 560))}),
     }
     request = StackRequest(base_facts="base", after=(FactsAfter(index=1, facts="one"),))
-    (frame,) = compare.answer(request, store.__getitem__).frames
+    (frame,) = answer.answer(request, store.__getitem__).frames
     assert (frame.before, frame.after) == (48, 560)
 
 

@@ -1,0 +1,183 @@
+"""What changed of whole call chains, turned into findings by policy.
+
+A change in one place moves every chain that passes it, so that there is one finding of
+growth and one of reach for each patch, of the chain that it moved furthest; the others are
+named in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from bot.contract import (
+    Chain,
+    Depth,
+    Finding,
+    FindingKind,
+    Frame,
+    GuardChange,
+    Severity,
+    StackResult,
+    TargetChange,
+)
+from bot.review.chaintable import table
+from policies.schema import Gates
+
+LINES = 28  # of a chain's table in a mail
+NAMED = 6  # other chains that are named
+
+
+def find(gates: Gates, arch: str, stack: StackResult) -> Iterator[Finding]:
+    """Yield the findings of a stack result that concern the whole kernel."""
+    for patch in sorted({one.patch for one in stack.chains if one.patch}):
+        chains = [one for one in stack.chains if one.patch == patch]
+        yield from _reached(gates, arch, [one for one in chains if is_reached(one)], stack)
+        yield from _grown(gates, arch, chains, stack.frames)
+    for guard in stack.guards:
+        if not guard.gained and gates.guard.matches(guard.callee):
+            yield _guard(gates, arch, guard)
+    for target in stack.targets:
+        yield from _target(gates, target)
+
+
+def is_reached(chain: Chain) -> bool:
+    """Whether a path can be taken after the change and could not before."""
+    before, after = chain.before, chain.after
+    return after is not None and not after.held and (before is None or bool(before.held))
+
+
+def growth(chain: Chain) -> int:
+    """Return by how many bytes the chain got deeper; 0 where one side cannot be reached."""
+    if chain.before is None or chain.after is None:
+        return 0
+    return chain.after.witness_bytes - chain.before.witness_bytes
+
+
+def fails(gates: Gates, chains: Iterable[Chain], guards: Iterable[GuardChange]) -> bool:
+    """Whether policy lets none of this pass."""
+    if gates.guard.fails and any(
+        not one.gained and gates.guard.matches(one.callee) for one in guards
+    ):
+        return True
+    return any(
+        (gates.chain.reached_fails and is_reached(one)) or _fails(gates, one) for one in chains
+    )
+
+
+def _fails(gates: Gates, chain: Chain) -> bool:
+    more = growth(chain)
+    deep = chain.after is not None and chain.after.witness_bytes > chain.budget_bytes
+    return more >= gates.chain.fail_bytes or (more > 0 and deep)
+
+
+def _depth(chain: Chain) -> Depth:
+    assert chain.after is not None  # noqa: S101 - only chains that can be reached come here
+    return chain.after
+
+
+def _others(rest: Sequence[str]) -> str:
+    more = f" and {len(rest) - NAMED} more" if len(rest) > NAMED else ""
+    return f"The same change moves {', '.join(rest[:NAMED])}{more}." if rest else ""
+
+
+def name_of(chain: Chain) -> str:
+    """Return what a reader calls the chain."""
+    return f"{chain.profile}, {chain.name}" if chain.name else chain.profile
+
+
+def _grown(
+    gates: Gates, arch: str, chains: Sequence[Chain], frames: Sequence[Frame]
+) -> Iterator[Finding]:
+    grown = [one for one in chains if growth(one) >= gates.chain.note_bytes or _fails(gates, one)]
+    if not grown:
+        return
+    grown.sort(key=lambda one: (-growth(one), -_depth(one).witness_bytes, name_of(one)))
+    chain, *others = grown
+    depth = _depth(chain)
+    assert chain.before is not None  # noqa: S101 - it grew
+    said = (
+        f"the deepest stack of {name_of(chain)} grows by {growth(chain)} bytes, "
+        f"{chain.before.witness_bytes} to {depth.witness_bytes} of {chain.budget_bytes}"
+    )
+    rest = [f"{name_of(one)} by {growth(one)}" for one in others]
+    function, file, line = _cause(chain, frames)
+    yield Finding(
+        kind=FindingKind.CHAIN_GREW,
+        severity=Severity.FAIL if any(_fails(gates, one) for one in grown) else Severity.NOTE,
+        patch=chain.patch, file=file, line=line, function=function,
+        before=chain.before.witness_bytes, after=depth.witness_bytes,
+        text=(said, _others(rest), *table(chain, LINES)), reproduce=_see(arch, chain),
+    )  # fmt: skip
+
+
+def _cause(chain: Chain, frames: Sequence[Frame]) -> tuple[str | None, str, int | None]:
+    """Return the function on the chain whose frame the patch moved most, and where it is."""
+    on = {hop.function for hop in _depth(chain).hops}
+    moved = [one for one in frames if one.function in on and one.after is not None]
+    own = [one for one in moved if one.patch == chain.patch] or moved
+    if not own:
+        return None, "", None
+    most = max(own, key=lambda one: ((one.after or 0) - (one.before or 0), one.function))
+    return most.function, most.file, most.line
+
+
+def _reached(
+    gates: Gates, arch: str, chains: Sequence[Chain], stack: StackResult
+) -> Iterator[Finding]:
+    if not chains:
+        return
+    ordered = sorted(chains, key=lambda one: (-_depth(one).witness_bytes, name_of(one)))
+    chain, *others = ordered
+    depth = _depth(chain)
+    said = (
+        f"{chain.waypoints[0]} now reaches {_end(chain)} of {name_of(chain)}, "
+        f"{depth.witness_bytes} bytes deep of {chain.budget_bytes}"
+    )
+    why = chain.before.held[0] if chain.before and chain.before.held else ""
+    before = f"Before, {why}." if why else "Before, there was no way."
+    guards = [g for g in stack.guards if g.patch == chain.patch and not g.gained]
+    guard = next((g for g in guards if gates.guard.matches(g.callee)), None)
+    yield Finding(
+        kind=FindingKind.CHAIN_REACHED,
+        severity=Severity.FAIL if gates.chain.reached_fails else Severity.NOTE,
+        patch=chain.patch, file=guard.file if guard else "", line=guard.line if guard else None,
+        function=guard.caller if guard else None, before=None, after=depth.witness_bytes,
+        text=(
+            said, f"{before} {_others([name_of(one) for one in others])}".strip(),
+            *table(chain, LINES),
+        ),
+        reproduce=_see(arch, chain),
+    )  # fmt: skip
+
+
+def _end(chain: Chain) -> str:
+    named = [one for one in chain.waypoints if one.startswith("->")]
+    return named[-1] if named else chain.waypoints[-1]
+
+
+def _guard(gates: Gates, arch: str, guard: GuardChange) -> Finding:
+    target = guard.object or "vmlinux"
+    return Finding(
+        kind=FindingKind.GUARD_LOST,
+        severity=Severity.FAIL if gates.guard.fails else Severity.NOTE,
+        patch=guard.patch, file=guard.file, line=guard.line, function=guard.caller,
+        before=None, after=None, text=(guard.callee, guard.clause, gates.guard.reason),
+        reproduce=f'make ARCH={arch} KCFLAGS="$(stackhog stack --flags)" {target}',
+    )  # fmt: skip
+
+
+def _target(gates: Gates, target: TargetChange) -> Iterator[Finding]:
+    gate = next((one for one in gates.target if one.matches(target.field)), None)
+    if target.added and gate is not None:
+        yield Finding(
+            kind=FindingKind.TARGET_NEW, severity=Severity.NOTE, patch=target.patch, file="",
+            line=None, function=target.function, before=None, after=None,
+            text=(target.field, gate.reason), reproduce="",
+        )  # fmt: skip
+
+
+def _see(arch: str, chain: Chain) -> str:
+    return (
+        f'make ARCH={arch} KCFLAGS="$(stackhog stack --flags)" && '
+        f"stackhog stack . --profile {chain.profile}"
+    )
