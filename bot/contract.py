@@ -266,7 +266,8 @@ class Chain(Record):
     before: Depth | None  # None: cannot be reached
     after: Depth | None
     budget_bytes: int  # the stack that the architecture gives
-    patch: int = 0  # index of the patch that moved it furthest; 0: no patch did
+    patch: int = 0  # index of the patch that opened or closed it, else moved it furthest; 0: none
+    moves: tuple[tuple[int, int], ...] = ()  # (patch, bytes) of each patch that moved it
 
 
 class GuardChange(Record):

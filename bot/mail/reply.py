@@ -268,8 +268,9 @@ def _sentence(finding: Finding, place: quote.Place | None) -> str:
 def _chain(finding: Finding) -> Iterator[str]:
     said, others, *lines = finding.text
     yield from _wrapped(f"{said[:1].upper()}{said[1:]}. {others}".strip())
-    yield ""
-    yield from (f"  {_clean(line)}".rstrip() for line in lines)
+    if lines:
+        yield ""
+        yield from (f"  {_clean(line)}".rstrip() for line in lines)
 
 
 def _guard(finding: Finding) -> Iterator[str]:

@@ -30,9 +30,13 @@ NAMED = 6  # other chains that are named
 def find(gates: Gates, arch: str, stack: StackResult) -> Iterator[Finding]:
     """Yield the findings of a stack result that concern the whole kernel."""
     for patch in sorted({one.patch for one in stack.chains if one.patch}):
-        chains = [one for one in stack.chains if one.patch == patch]
-        yield from _reached(gates, arch, [one for one in chains if is_reached(one)], stack)
-        yield from _grown(gates, arch, chains, stack.frames)
+        chains = [one for one in stack.chains if one.patch == patch and is_reached(one)]
+        yield from _reached(gates, arch, patch, chains, stack)
+    told = False
+    for patch in _movers(stack.chains):
+        for finding in _grown(gates, arch, patch, stack, table_too=not told):
+            told = True
+            yield finding
     for guard in stack.guards:
         if not guard.gained and gates.guard.matches(guard.callee):
             yield _guard(gates, arch, guard)
@@ -60,14 +64,26 @@ def fails(gates: Gates, chains: Iterable[Chain], guards: Iterable[GuardChange]) 
     ):
         return True
     return any(
-        (gates.chain.reached_fails and is_reached(one)) or _fails(gates, one) for one in chains
+        (gates.chain.reached_fails and is_reached(one)) or _fails(gates, one, growth(one))
+        for one in chains
     )
 
 
-def _fails(gates: Gates, chain: Chain) -> bool:
-    more = growth(chain)
-    deep = chain.after is not None and chain.after.witness_bytes > chain.budget_bytes
+def _fails(gates: Gates, chain: Chain, more: int) -> bool:
+    """Whether growth by ``more`` bytes fails; a path that cannot be taken today never does."""
+    if chain.after is None or chain.after.held:
+        return False
+    deep = chain.after.witness_bytes > chain.budget_bytes
     return more >= gates.chain.fail_bytes or (more > 0 and deep)
+
+
+def _movers(chains: Iterable[Chain]) -> list[int]:
+    """Return the patches that moved a chain, the one that moved one furthest first."""
+    most: dict[int, int] = {}
+    for chain in chains:
+        for patch, moved in chain.moves:
+            most[patch] = max(most.get(patch, moved), moved)
+    return sorted(most, key=lambda patch: (-most[patch], patch))
 
 
 def _depth(chain: Chain) -> Depth:
@@ -75,46 +91,66 @@ def _depth(chain: Chain) -> Depth:
     return chain.after
 
 
-def _others(rest: Sequence[str]) -> str:
-    more = f" and {len(rest) - NAMED} more" if len(rest) > NAMED else ""
-    return f"The same change moves {', '.join(rest[:NAMED])}{more}." if rest else ""
+def spoken(clause: str) -> str:
+    """Return a clause as a person reads it."""
+    return clause.replace("|", " or ").replace("&", " and ")
 
 
 def name_of(chain: Chain) -> str:
     """Return what a reader calls the chain."""
-    return f"{chain.profile}, {chain.name}" if chain.name else chain.profile
+    return f"{chain.profile} ({chain.name})" if chain.name else chain.profile
+
+
+def _others(chains: Sequence[tuple[Chain, int]]) -> str:
+    """Name the other chains that the same change moves, those of one profile together."""
+    names: dict[tuple[int, str], list[str]] = {}
+    for chain, moved in chains:
+        names.setdefault((-moved, chain.profile), []).append(chain.name)
+    said = [
+        f"{profile} ({', '.join(one)}) by {-moved}" if any(one) else f"{profile} by {-moved}"
+        for (moved, profile), one in sorted(names.items())
+    ]
+    return f"It also moves {'; '.join(said)}." if said else ""
 
 
 def _grown(
-    gates: Gates, arch: str, chains: Sequence[Chain], frames: Sequence[Frame]
+    gates: Gates, arch: str, patch: int, stack: StackResult, *, table_too: bool
 ) -> Iterator[Finding]:
-    grown = [one for one in chains if growth(one) >= gates.chain.note_bytes or _fails(gates, one)]
+    moved = [(one, dict(one.moves).get(patch, 0)) for one in stack.chains]
+    grown = [
+        (one, more) for one, more in moved
+        if one.after and growth(one) > 0
+        and (more >= gates.chain.note_bytes or _fails(gates, one, more))
+    ]  # fmt: skip
     if not grown:
         return
-    grown.sort(key=lambda one: (-growth(one), -_depth(one).witness_bytes, name_of(one)))
-    chain, *others = grown
+    # what can happen today comes first
+    grown.sort(key=lambda one: (
+        bool(_depth(one[0]).held), -one[1], -_depth(one[0]).witness_bytes, name_of(one[0]),
+    ))  # fmt: skip
+    (chain, more), *others = grown
     depth = _depth(chain)
-    assert chain.before is not None  # noqa: S101 - it grew
+    whole = f" ({growth(chain)} with the whole series)" if growth(chain) != more else ""
     said = (
-        f"the deepest stack of {name_of(chain)} grows by {growth(chain)} bytes, "
-        f"{chain.before.witness_bytes} to {depth.witness_bytes} of {chain.budget_bytes}"
+        f"the deepest stack of {name_of(chain)} grows by {more} bytes{whole}, "
+        f"to {depth.witness_bytes} of {chain.budget_bytes}"
     )
-    rest = [f"{name_of(one)} by {growth(one)}" for one in others]
-    function, file, line = _cause(chain, frames)
+    function, file, line = _cause(chain, patch, stack.frames)
     yield Finding(
         kind=FindingKind.CHAIN_GREW,
-        severity=Severity.FAIL if any(_fails(gates, one) for one in grown) else Severity.NOTE,
-        patch=chain.patch, file=file, line=line, function=function,
-        before=chain.before.witness_bytes, after=depth.witness_bytes,
-        text=(said, _others(rest), *table(chain, LINES)), reproduce=_see(arch, chain),
+        severity=Severity.FAIL if any(_fails(gates, *one) for one in grown) else Severity.NOTE,
+        patch=patch, file=file, line=line, function=function,
+        before=depth.witness_bytes - more, after=depth.witness_bytes,
+        text=(said, _others(others), *(table(chain, LINES) if table_too else ())),
+        reproduce=_see(arch, chain) if table_too else "",
     )  # fmt: skip
 
 
-def _cause(chain: Chain, frames: Sequence[Frame]) -> tuple[str | None, str, int | None]:
+def _cause(chain: Chain, patch: int, frames: Sequence[Frame]) -> tuple[str | None, str, int | None]:
     """Return the function on the chain whose frame the patch moved most, and where it is."""
     on = {hop.function for hop in _depth(chain).hops}
     moved = [one for one in frames if one.function in on and one.after is not None]
-    own = [one for one in moved if one.patch == chain.patch] or moved
+    own = [one for one in moved if one.patch == patch] or moved
     if not own:
         return None, "", None
     most = max(own, key=lambda one: ((one.after or 0) - (one.before or 0), one.function))
@@ -122,7 +158,7 @@ def _cause(chain: Chain, frames: Sequence[Frame]) -> tuple[str | None, str, int 
 
 
 def _reached(
-    gates: Gates, arch: str, chains: Sequence[Chain], stack: StackResult
+    gates: Gates, arch: str, patch: int, chains: Sequence[Chain], stack: StackResult
 ) -> Iterator[Finding]:
     if not chains:
         return
@@ -130,24 +166,37 @@ def _reached(
     chain, *others = ordered
     depth = _depth(chain)
     said = (
-        f"{chain.waypoints[0]} now reaches {_end(chain)} of {name_of(chain)}, "
+        f"{_start(chain)} now reaches {_end(chain)} of {chain.name or chain.profile}, "
         f"{depth.witness_bytes} bytes deep of {chain.budget_bytes}"
     )
     why = chain.before.held[0] if chain.before and chain.before.held else ""
-    before = f"Before, {why}." if why else "Before, there was no way."
-    guards = [g for g in stack.guards if g.patch == chain.patch and not g.gained]
+    before = f"Before, {spoken(why)}." if why else "Before, there was no way."
+    guards = [g for g in stack.guards if g.patch == patch and not g.gained]
     guard = next((g for g in guards if gates.guard.matches(g.callee)), None)
     yield Finding(
         kind=FindingKind.CHAIN_REACHED,
         severity=Severity.FAIL if gates.chain.reached_fails else Severity.NOTE,
-        patch=chain.patch, file=guard.file if guard else "", line=guard.line if guard else None,
+        patch=patch, file=guard.file if guard else "", line=guard.line if guard else None,
         function=guard.caller if guard else None, before=None, after=depth.witness_bytes,
         text=(
-            said, f"{before} {_others([name_of(one) for one in others])}".strip(),
+            said, f"{before} {_also(others)}".strip(),
             *table(chain, LINES),
         ),
         reproduce=_see(arch, chain),
     )  # fmt: skip
+
+
+def _also(chains: Sequence[Chain]) -> str:
+    names = ", ".join(name_of(one) for one in chains[:NAMED])
+    more = f" and {len(chains) - NAMED} more" if len(chains) > NAMED else ""
+    return f"The same opens for {names}{more}." if chains else ""
+
+
+def _start(chain: Chain) -> str:
+    """Return the last waypoint before the first call through a field: who reaches it."""
+    names = chain.waypoints
+    at = next((n for n, one in enumerate(names) if one.startswith("->")), 1)
+    return "direct reclaim" if "direct reclaim" in names[:at] else names[0]
 
 
 def _end(chain: Chain) -> str:

@@ -59,9 +59,17 @@ def table(chain: Chain, limit: int = 30) -> tuple[str, ...]:
 
 def _summary(chain: Chain, shown: Depth, other: Depth | None) -> str:
     name = chain.name or chain.profile
-    was = f" ({other.witness_bytes:,} before)" if other else ""
+    was = _was(shown, other) if other else ""
     bound = "" if shown.upper_bytes == shown.witness_bytes else f", at most {shown.upper_bytes:,}"
     return _fit(f"{name}: {shown.witness_bytes:,} of {chain.budget_bytes:,} bytes{was}{bound}")
+
+
+def _was(shown: Depth, other: Depth) -> str:
+    if other.held and not shown.held:
+        return " (held by a condition before)"
+    if other.witness_bytes == shown.witness_bytes:
+        return " (as before)"
+    return f" ({other.witness_bytes:,} before)"
 
 
 def _notes(shown: Depth) -> Iterator[str]:

@@ -76,23 +76,30 @@ def _joined(
     shape = last or first
     assert shape is not None  # noqa: S101 - the key came from one of the two
     before, after = first.after if first else None, last.after if last else None
-    patch = 0
-    if before != after:
-        patch = _mover([step.get(key) for step in steps], patches)
-    return shape.model_copy(update={"before": before, "after": after, "patch": patch})
+    if before == after:
+        return shape.model_copy(update={"before": before, "after": after})
+    patch, moves = _movers([step.get(key) for step in steps], patches)
+    return shape.model_copy(
+        update={"before": before, "after": after, "patch": patch, "moves": moves}
+    )
 
 
-def _mover(steps: Sequence[Chain | None], patches: Sequence[int]) -> int:
-    """Return the patch that moved a chain furthest; the last of those that changed it at all."""
+def _movers(
+    steps: Sequence[Chain | None], patches: Sequence[int]
+) -> tuple[int, tuple[tuple[int, int], ...]]:
+    """Return the patch that opened or closed a chain or moved it furthest, and all moves."""
     worth: list[tuple[int, int, int]] = []
-    for old, new, patch in zip(steps, steps[1:], patches, strict=False):
+    moves: list[tuple[int, int]] = []
+    for old, new, patch in zip(steps, steps[1:], patches, strict=True):
         was, is_ = old.after if old else None, new.after if new else None
         if was == is_:
             continue
-        opened = bool(is_ and not is_.held and (was is None or was.held))
-        moved = abs((is_.witness_bytes if is_ else 0) - (was.witness_bytes if was else 0))
-        worth.append((opened, moved, patch))
-    return max(worth)[2] if worth else patches[-1]
+        turned = (is_ is None or bool(is_.held)) != (was is None or bool(was.held))
+        moved = (is_.witness_bytes if is_ else 0) - (was.witness_bytes if was else 0)
+        worth.append((turned, abs(moved), patch))
+        if was and is_ and moved:
+            moves.append((patch, moved))
+    return max(worth)[2] if worth else patches[-1], tuple(moves)
 
 
 def guards(before: Units, after: Sequence[tuple[int, Units]]) -> tuple[GuardChange, ...]:

@@ -267,7 +267,8 @@ class Kernel:
         known = self._sorted.get(caller)
         if known is None:
             frame = self.compiled.frame(caller)
-            leaf = Leaf(frame)
+            function = self.program.functions.get(caller)
+            leaf = Leaf(frame + (function.transient if function else 0))
             kept = []
             for edge in self.program.edges(caller):
                 cost = self.compiled.cost(caller, edge)

@@ -16,6 +16,7 @@ their own; nothing flows from the function that queues them to them, since no ca
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -285,7 +286,7 @@ class _Points:
         return "unknown"
 
     def _words(self, node: str, target: str) -> str:
-        kind, name = node[0], node[2:].partition("@")[0]
+        kind, name = node[0], re.sub(r"@[^#]*", "", node[2:])
         if kind == "R":
             owner = self._owners.get((node, target), "").partition("@")[0]
             return f"field {name}" + (f" of {owner}" if owner else "")

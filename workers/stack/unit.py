@@ -51,6 +51,7 @@ class Function(NamedTuple):
     weak: bool
     no_return: bool
     type: str  # key of its function type
+    transient: int = 0  # bytes that inline assembly pushes below the frame and pops again
 
 
 class CallSite(NamedTuple):
@@ -168,13 +169,15 @@ def _unit(lines: list[str], head: list[str], object_path: str) -> Unit:  # noqa:
 
 
 def _function(unit: Unit, rest: list[str]) -> Function:
-    function_id, place, frame, kind, flags, type_key = rest
-    if int(frame) < 0 or int(frame) > MAX_FRAME or kind not in {"s", "b", "d"}:
+    function_id, place, frame, kind, flags, type_key, transient = rest
+    sizes = int(frame), int(transient)
+    if min(sizes) < 0 or max(sizes) > MAX_FRAME or kind not in {"s", "b", "d"}:
         raise ValueError(rest)
     file, line = unit.at(place)
     return Function(
-        function_id, unit.object, file, line, int(frame), kind, "w" in flags, "n" in flags, type_key
-    )
+        function_id, unit.object, file, line, sizes[0], kind, "w" in flags, "n" in flags,
+        type_key, sizes[1],
+    )  # fmt: skip
 
 
 def _prefix(main: str, object_path: str) -> str:

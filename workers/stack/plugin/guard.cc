@@ -40,6 +40,9 @@ static std::string plain(tree fn)
 
 	if (!name.empty() && name.back() == '~')
 		name.pop_back();
+	/* include/linux/bitops.h: test_bit() is one of these, by whether its bit is constant */
+	if (name == "_test_bit" || name == "const_test_bit" || name == "arch_test_bit")
+		return "test_bit";
 	return name;
 }
 

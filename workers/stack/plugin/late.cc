@@ -3,7 +3,7 @@
  * What is left after all optimisation, right before the assembler text is written: the frame
  * of each function and every call instruction, each with the functions inlined around it.
  *
- *   F name file-place frame kind flags type      one function; its calls follow
+ *   F name place frame kind flags type transient  one function; its calls follow
  *   c d callee place inlined                     call; t tail call
  *   c i  "      place inlined                    call through a pointer; j the same as tail call
  *   c a callee place inlined                     call named in inline assembly; b through a pointer
@@ -98,18 +98,47 @@ static void call(rtx_insn *insn)
 		say_call(tail ? "j" : "i", "", insn);
 }
 
+/* What the text of an asm pushes at most before it pops, in words: local_irq_save() is
+ * "pushf ; pop %0", which gcc does not count. */
+static int pushed(const char *text)
+{
+	int now = 0, most = 0;
+
+	for (const char *at = text; *at; at++) {
+		bool word = at == text || !(ISALNUM(at[-1]) || at[-1] == '_' || at[-1] == '.');
+
+		if (word && !strncmp(at, "push", 4))
+			most = MAX(most, ++now);
+		else if (word && !strncmp(at, "pop", 3) && strncmp(at, "popcnt", 6))
+			now--;
+		else if (word && !strncmp(at, "iret", 4))
+			now = 0;
+	}
+	return most;
+}
+
+static const char *template_of(rtx_insn *insn)
+{
+	rtx body = extract_asm_operands(PATTERN(insn));
+
+	rtx all = PATTERN(insn);
+
+	if (body)
+		return ASM_OPERANDS_TEMPLATE(body);
+	/* without operands: alone, or first among its clobbers */
+	if (GET_CODE(all) == PARALLEL)
+		all = XVECEXP(all, 0, 0);
+	return GET_CODE(all) == ASM_INPUT ? XSTR(all, 0) : NULL;
+}
+
 /* Names behind "call" in the text of an asm, and the symbols among its operands. */
 static void assembly(rtx_insn *insn)
 {
 	rtx body = extract_asm_operands(PATTERN(insn));
-	const char *text, *at;
+	const char *text = template_of(insn), *at;
 	bool any = false;
 
-	if (body)
-		text = ASM_OPERANDS_TEMPLATE(body);
-	else if (GET_CODE(PATTERN(insn)) == ASM_INPUT)
-		text = XSTR(PATTERN(insn), 0);
-	else
+	if (!text)
 		return;
 	for (at = text; (at = strstr(at, "call")); at++) {
 		const char *name = at + 4;
@@ -139,6 +168,20 @@ static void assembly(rtx_insn *insn)
 	}
 }
 
+/* Bytes that inline assembly puts below the frame and takes away again. */
+static int transient()
+{
+	int most = 0;
+
+	for (rtx_insn *insn = get_insns(); insn; insn = NEXT_INSN(insn)) {
+		const char *text = NONJUMP_INSN_P(insn) || JUMP_P(insn) ? template_of(insn) : NULL;
+
+		if (text)
+			most = MAX(most, pushed(text));
+	}
+	return most * UNITS_PER_WORD;
+}
+
 static void late(function *fn)
 {
 	const char *kind;
@@ -155,7 +198,8 @@ static void late(function *fn)
 	if (node && node->address_taken)
 		flags += "a";
 	say("F\t" + symbol(fn->decl) + "\t" + place(DECL_SOURCE_LOCATION(fn->decl)) + "\t" + bytes +
-	    "\t" + kind + "\t" + flags + "\t" + type_key(TREE_TYPE(fn->decl)));
+	    "\t" + kind + "\t" + flags + "\t" + type_key(TREE_TYPE(fn->decl)) + "\t" +
+	    std::to_string(transient()));
 	for (rtx_insn *insn = get_insns(); insn; insn = NEXT_INSN(insn)) {
 		if (CALL_P(insn))
 			call(insn);
