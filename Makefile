@@ -1,6 +1,7 @@
 # stackhog: `make demo` and `make test` set up all they need.
 .DELETE_ON_ERROR:
 .PHONY: help demo test check bench setup lock clean
+.PHONY: start warm cold stack
 
 PYTHON ?= python3
 VENV := .venv
@@ -38,8 +39,12 @@ check: setup
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pytest tests/unit tests/golden
 
+# `make bench stack` runs one of them
 bench: setup
-	$(VENV)/bin/python -m tests.bench
+	$(VENV)/bin/python -m tests.bench $(filter start warm cold stack,$(MAKECMDGOALS))
+
+start warm cold stack:
+	@:
 
 lock:
 	$(VENV)/bin/python -m pip install --quiet uv

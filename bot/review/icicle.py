@@ -11,12 +11,12 @@ from xml.sax.saxutils import escape
 
 from bot.contract import Chain, Depth, Hop
 
-HEIGHT = 900.0  # pixels that the deeper side takes
+HEIGHT = 1700.0  # pixels that the whole stack takes
 COLUMN = 380
 LEFT, GAP, TOP, BOTTOM = 74, 60, 92, 40
-LEAST = 13.0  # pixels that a frame needs to carry its name
+LEAST = 11.0  # pixels that a frame needs to carry its name
 STYLE = """
-text{font:12px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;fill:#1d2329}
+text{font:11px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;fill:#1d2329}
 .title{font:600 15px system-ui,sans-serif}.side{font:600 13px system-ui,sans-serif}
 .soft{fill:#57606a}
 rect.page{fill:#fff}rect.even{fill:#dbe7f3}rect.odd{fill:#c3d6ea}
@@ -144,7 +144,7 @@ def _budget(chain: Chain, scale: float, width: int) -> Iterator[str]:
 
 
 def _short(text: str, pixels: float) -> str:
-    most = int(pixels / 7.3)  # of a 12 px monospace letter
+    most = int(pixels / 6.7)  # of an 11 px monospace letter
     return text if len(text) <= most else text[: most - 2] + ".."
 
 

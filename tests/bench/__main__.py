@@ -19,6 +19,7 @@ from bot.review import plan
 from bot.settings import load as load_settings
 from bot.verbs.wiring import worker_config
 from policies import kernels
+from tests.bench import stack
 from tests.gitmail import Repo
 from workers import baseline, layers, make, process, sandbox, trees
 from workers.baseline import Base
@@ -69,10 +70,13 @@ def base_of_tree() -> tuple[Base, baseline.Baseline]:
 def bare_make(found: baseline.Baseline, base: Base, source: Path, objects: Path) -> float:
     """Time plain make on a plain copy, at the same paths, without the sandbox around it."""
     build = make.build(base.config, base.limits.parallel)
+    ((plugin, _),) = baseline.shown(worker_config(), base.config)
     script = (
         "mount -t tmpfs none /mnt && mkdir /mnt/src /mnt/obj && "
         f"mount -t overlay overlay -o lowerdir={source}:{found.source} /mnt/src && "
-        f"mount --bind {objects} /mnt/obj && mkdir -p /build && mount --rbind /mnt /build && "
+        f"mount --bind {objects} /mnt/obj && mkdir /mnt/plugin && "
+        f"cp {plugin} {make.PLUGIN.replace('/build', '/mnt')} && "
+        "mkdir -p /build && mount --rbind /mnt /build && "
         'cd / && exec "$@"'
     )
     words = ["unshare", "--mount", "sh", "-c", script, "sh", *build]
@@ -83,14 +87,14 @@ def warm_review() -> None:
     """Compare a review of a one-patch change in mm/vmscan.c with bare make of the same change."""
     base, found = base_of_tree()
     config = worker_config()
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as kept:
         top = Path(name)
         repo = Repo(top / "repo")
         text = (found.source / "mm/vmscan.c").read_text()
         first = repo.commit("base", {"mm/vmscan.c": text})
         repo.edit("mm/vmscan: change", "mm/vmscan.c", GUARD, CHANGED)
         mail = repo.mbox(first, top / "one.mbox")
-        copies = stack.enter_context(layers.job_directory(config.builds))
+        copies = kept.enter_context(layers.job_directory(config.builds))
         bare, whole, answer = [], [], []
         for number in range(RUNS):
             objects = copies / f"obj{number}"
@@ -135,7 +139,7 @@ def cold_baseline() -> None:
     times = {}
     for kind in ("sandboxed", "bare"):
         with layers.job_directory(config.builds) as job:
-            cell = Cell(job, Layers((found.source,)), Layers((), job / "tree"), base.limits, config.sandbox_uid)  # noqa: E501 # fmt: skip
+            cell = Cell(job, Layers((found.source,)), Layers((), job / "tree"), base.limits, config.sandbox_uid, baseline.shown(config, base.config))  # noqa: E501 # fmt: skip
             began = time.monotonic()
             baseline.configure(cell, base.config, lambda _: None, fresh=True)
             configured = time.monotonic() - began
@@ -149,9 +153,17 @@ def cold_baseline() -> None:
         f"{times['sandboxed']:.0f} s and {times['bare']:.0f} s")  # fmt: skip
 
 
+def stack_figures() -> None:
+    """Measure the stack analysis."""
+    stack.run(say)
+
+
 def main() -> None:
     """Run all, or the benches named on the command line."""
-    benches = {"start": start_time, "warm": warm_review, "cold": cold_baseline}
+    benches = {
+        "start": start_time, "warm": warm_review, "cold": cold_baseline,
+        "stack": stack_figures,
+    }  # fmt: skip
     for name in sys.argv[1:] or benches:
         benches[name]()
     if failed:

@@ -206,10 +206,23 @@ def test_calls_in_inline_assembly(compiled: Compile) -> None:
         'void g(void) { asm volatile("call %P0" : : "i" (one)); }\n'
         "int (*held)(int); void arm(void) { held = one; }\n"
         'void h(void) { asm volatile("call *%0" : : "m" (held)); }\n'
+        'int u(int *p) { int r; asm volatile("call get_%P3" : "=a" (r), "+r" (p) : "0" (1), "i"'
+        " (sizeof(*p))); return r; }\n"
         'void n(void) { asm volatile("# a syscall by name"); }\n'
     )
     assert [callees(units, name) for name in "fgh"] == [["two"], ["one"], ["one"]]
+    assert callees(units, "u") == ["get_4"]
     assert callees(units, "n") == []
+
+
+def test_what_assembly_pushes_for_a_moment_is_no_frame(compiled: Compile) -> None:
+    units = compiled(
+        a=SINK + "long f(void) { long x; "
+        'asm volatile("pushf ; pop %0" : "=rm" (x) : : "memory"); return x; }\n'
+        'void g(void) { asm volatile("popcnt %%rax, %%rax" : : : "rax"); }\n'
+    )
+    assert (function(units, "f").frame, function(units, "f").transient) == (8, 8)
+    assert function(units, "g").transient == 0
 
 
 def test_a_static_call_goes_where_its_key_says(compiled: Compile) -> None:

@@ -74,6 +74,8 @@ static void say_call(const char *kind, const std::string &callee, rtx_insn *insn
 	say(std::string("c\t") + kind + "\t" + callee + "\t" + place(at) + "\t" + inlined(at));
 }
 
+static rtx_insn *current;	/* the asm that is being read */
+
 static std::string named(rtx symbol_ref)
 {
 	const char *name = XSTR(symbol_ref, 0);
@@ -107,11 +109,13 @@ static int pushed(const char *text)
 	for (const char *at = text; *at; at++) {
 		bool word = at == text || !(ISALNUM(at[-1]) || at[-1] == '_' || at[-1] == '.');
 
-		if (word && !strncmp(at, "push", 4))
-			most = MAX(most, ++now);
-		else if (word && !strncmp(at, "pop", 3) && strncmp(at, "popcnt", 6))
+		if (word && !strncmp(at, "push", 4)) {
+			now++;
+			most = MAX(most, now);
+		}
+		if (word && !strncmp(at, "pop", 3) && strncmp(at, "popcnt", 6))
 			now--;
-		else if (word && !strncmp(at, "iret", 4))
+		if (word && !strncmp(at, "iret", 4))
 			now = 0;
 	}
 	return most;
@@ -131,6 +135,48 @@ static const char *template_of(rtx_insn *insn)
 	return GET_CODE(all) == ASM_INPUT ? XSTR(all, 0) : NULL;
 }
 
+/* The number that "%4" or "%P4" stands for; *text is moved behind it where it is one. */
+static bool constant_operand(const char **text, rtx body, std::string &number)
+{
+	const char *at = *text + 1;
+	int outputs = 0, n = 0;
+	rtx input;
+
+	while (ISALPHA(*at))
+		at++;
+	if (!body || !ISDIGIT(*at))
+		return false;
+	while (ISDIGIT(*at))
+		n = n * 10 + *at++ - '0';
+	/* operands count the outputs first; each output has an ASM_OPERANDS of its own */
+	outputs = asm_noperands(PATTERN(current)) - ASM_OPERANDS_INPUT_LENGTH(body) -
+		  ASM_OPERANDS_LABEL_LENGTH(body);
+	if (n < outputs || n - outputs >= (int)ASM_OPERANDS_INPUT_LENGTH(body))
+		return false;
+	input = ASM_OPERANDS_INPUT(body, n - outputs);
+	if (!CONST_INT_P(input))
+		return false;
+	number = std::to_string(INTVAL(input));
+	*text = at;
+	return true;
+}
+
+/* A symbol in the text of an asm, with numbers among its operands put in:
+ * "__get_user_%P4" (arch/x86/include/asm/uaccess.h). */
+static std::string spelled(const char **text, rtx body)
+{
+	std::string name, number;
+
+	for (;;) {
+		if (ISALNUM(**text) || **text == '_' || **text == '.')
+			name += *(*text)++;
+		else if (**text == '%' && !name.empty() && constant_operand(text, body, number))
+			name += number;
+		else
+			return name;
+	}
+}
+
 /* Names behind "call" in the text of an asm, and the symbols among its operands. */
 static void assembly(rtx_insn *insn)
 {
@@ -140,6 +186,7 @@ static void assembly(rtx_insn *insn)
 
 	if (!text)
 		return;
+	current = insn;
 	for (at = text; (at = strstr(at, "call")); at++) {
 		const char *name = at + 4;
 		std::string callee;
@@ -152,8 +199,7 @@ static void assembly(rtx_insn *insn)
 			continue;
 		while (*name == ' ' || *name == '\t')
 			name++;
-		while (ISALNUM(*name) || *name == '_' || *name == '.')
-			callee += *name++;
+		callee = spelled(&name, body);
 		any = true;
 		if (!callee.empty() && *name != '%')
 			say_call("a", callee, insn);
