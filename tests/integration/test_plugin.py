@@ -119,6 +119,16 @@ def test_an_alias_stands_for_its_function(compiled: Compile) -> None:
     assert callees(units, "f") == ["real"]
 
 
+def test_an_alias_replaces_a_weak_function(compiled: Compile) -> None:
+    units = compiled(
+        a="__attribute__((weak)) int w(int x) { return x; }\n",
+        b=SINK + "int real(int x) { return sink(x) + 1; }\n"
+        'int w(int) __attribute__((alias("real")));\n',
+        c="int w(int); int f(int x) { return w(x) + 1; }\n",
+    )
+    assert callees(units, "f") == ["real"]
+
+
 def test_a_strong_function_replaces_a_weak_one(compiled: Compile) -> None:
     units = compiled(
         a=SINK + "__attribute__((weak)) int w(int x) { return sink(x) + 1; }\n",
@@ -213,6 +223,16 @@ def test_calls_in_inline_assembly(compiled: Compile) -> None:
     assert [callees(units, name) for name in "fgh"] == [["two"], ["one"], ["one"]]
     assert callees(units, "u") == ["get_4"]
     assert callees(units, "n") == []
+
+
+def test_an_aligned_frame_is_the_largest_it_can_be(compiled: Compile) -> None:
+    units = compiled(
+        a=SINK + "void f(void) { char b[40] __attribute__((aligned(64))); keep(b); }\n"
+        "void g(void) { char b[40]; keep(b); }\n"
+    )
+    assert function(units, "f").aligned
+    assert 8 + 8 + 56 + 64 <= function(units, "f").frame <= 8 + 8 + 8 + 56 + 64
+    assert not function(units, "g").aligned
 
 
 def test_what_assembly_pushes_for_a_moment_is_no_frame(compiled: Compile) -> None:

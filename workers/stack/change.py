@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from bot.contract import Chain, GuardChange, TargetChange
 from policies.stackrules import Machine, Profile, StackPolicy
@@ -90,7 +91,7 @@ def _movers(
     """Return the patch that opened or closed a chain or moved it furthest, and all moves."""
     worth: list[tuple[int, int, int]] = []
     moves: list[tuple[int, int]] = []
-    for old, new, patch in zip(steps, steps[1:], patches, strict=True):
+    for (old, new), patch in zip(pairwise(steps), patches, strict=True):
         was, is_ = old.after if old else None, new.after if new else None
         if was == is_:
             continue

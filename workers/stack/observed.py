@@ -23,6 +23,7 @@ ENTRY = re.compile(
 )
 # lines of the tracer's text that are no entries
 HEADER = re.compile(r"(?:\[[\s\d.]+\]\s*)?\s*(?:Depth\s+Size\s+Location.*|-+\s+-+\s+-+.*|#.*|)\s*$")
+MOST_LESS = 64  # bytes by which pushed arguments or padding may make a frame smaller
 MAX_TAILS = 6  # tail calls between two frames
 # calls that no compiler made: (caller, callee) as regular expressions, with the reason
 EXPLAINED: tuple[tuple[str, str, str], ...] = (
@@ -209,10 +210,14 @@ class _Graph:
         return tuple(sorted({self._program.functions[one].frame for one in self.ids(name)}))
 
     def fits(self, name: str, size: int) -> bool:
-        """Whether a size is a frame of the name; a dynamic frame may be larger."""
+        """Whether a size can be a frame of the name; a dynamic frame may be larger."""
         for one in self.ids(name):
             function = self._program.functions[one]
-            if size == function.frame or (function.kind != "s" and size >= function.frame):
+            if size == function.frame or (function.kind == "d" and size >= function.frame):
+                return True
+            # arguments are pushed for some calls and not for others; padding may be less
+            some = function.kind == "b" or function.aligned
+            if some and function.frame - MOST_LESS <= size <= function.frame:
                 return True
         return False
 

@@ -90,7 +90,11 @@ class Program:
             self.types.update(unit.types)
         for unit in self.units.values():
             for alias, target in unit.aliases:
-                if alias not in self.functions:
+                known = self.functions.get(alias)
+                # SYSCALL_DEFINE0() makes an alias where kernel/sys_ni.c has a weak function
+                if known is None or (known.weak and known.object != unit.object):
+                    self.functions.pop(alias, None)
+                    self.calls.pop(alias, None)
                     self.aliases[alias] = target
 
     def canonical(self, function_id: str) -> str:

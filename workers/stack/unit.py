@@ -52,6 +52,7 @@ class Function(NamedTuple):
     no_return: bool
     type: str  # key of its function type
     transient: int = 0  # bytes that inline assembly pushes below the frame and pops again
+    aligned: bool = False  # a part of the frame is padding, which depends on the caller
 
 
 class CallSite(NamedTuple):
@@ -176,7 +177,7 @@ def _function(unit: Unit, rest: list[str]) -> Function:
     file, line = unit.at(place)
     return Function(
         function_id, unit.object, file, line, sizes[0], kind, "w" in flags, "n" in flags,
-        type_key, sizes[1],
+        type_key, sizes[1], "r" in flags,
     )  # fmt: skip
 
 

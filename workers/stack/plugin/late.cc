@@ -45,6 +45,44 @@ static std::string frame(const char **kind)
 	return std::to_string(bytes);
 }
 
+/*
+ * The frame of a function that aligns its stack ("and $-16,%rsp"), at its largest. gcc counts
+ * the padding that an aligned caller would need; the kernel's stack is aligned to a word.
+ * Returns 0 where nothing is aligned.
+ */
+static HOST_WIDE_INT aligned_frame()
+{
+	HOST_WIDE_INT bytes = UNITS_PER_WORD, align = 0;	/* the return address */
+
+	for (rtx_insn *insn = get_insns(); insn; insn = NEXT_INSN(insn)) {
+		rtx all;
+
+		if (NOTE_P(insn) && NOTE_KIND(insn) == NOTE_INSN_PROLOGUE_END)
+			break;
+		if (!NONJUMP_INSN_P(insn))
+			continue;
+		all = PATTERN(insn);
+		for (int i = 0; i < (GET_CODE(all) == PARALLEL ? XVECLEN(all, 0) : 1); i++) {
+			rtx set = GET_CODE(all) == PARALLEL ? XVECEXP(all, 0, i) : all;
+			rtx from, to;
+
+			if (GET_CODE(set) != SET)
+				continue;
+			from = SET_SRC(set);
+			to = SET_DEST(set);
+			if (MEM_P(to) && GET_CODE(XEXP(to, 0)) == PRE_DEC)
+				bytes += UNITS_PER_WORD;
+			else if (to != stack_pointer_rtx || !BINARY_P(from) || !CONST_INT_P(XEXP(from, 1)))
+				continue;
+			else if (GET_CODE(from) == PLUS && XEXP(from, 0) == stack_pointer_rtx)
+				bytes -= INTVAL(XEXP(from, 1));
+			else if (GET_CODE(from) == AND)
+				align = -INTVAL(XEXP(from, 1));
+		}
+	}
+	return align ? bytes + align - UNITS_PER_WORD : 0;
+}
+
 /* "name,place;name,place": the functions inlined around an instruction, outermost first;
  * the place is where the call stood that was inlined. */
 static std::string inlined(location_t location)
@@ -234,6 +272,7 @@ static void late(function *fn)
 	std::string bytes = frame(&kind);
 	std::string flags;
 	cgraph_node *node = cgraph_node::get(fn->decl);
+	HOST_WIDE_INT aligned = aligned_frame();
 
 	if (TREE_PUBLIC(fn->decl))
 		flags += "g";
@@ -243,6 +282,10 @@ static void late(function *fn)
 		flags += "n";
 	if (node && node->address_taken)
 		flags += "a";
+	if (aligned > atol(bytes.c_str())) {
+		bytes = std::to_string(aligned);
+		flags += "r";
+	}
 	say("F\t" + symbol(fn->decl) + "\t" + place(DECL_SOURCE_LOCATION(fn->decl)) + "\t" + bytes +
 	    "\t" + kind + "\t" + flags + "\t" + type_key(TREE_TYPE(fn->decl)) + "\t" +
 	    std::to_string(transient()));
