@@ -80,6 +80,13 @@ def main() -> None:
     except (StackhogError, OSError) as error:
         click.echo(f"stackhog: {sentence(error)}", err=True)
         sys.exit(WRONG_INPUT if isinstance(error, TheirsError) else OUR_FAILURE)
+    except Exception as error:  # status 1 would say that there are findings
+        logging.getLogger(__name__).info("traceback", exc_info=True)
+        said = f"{type(error).__name__}: {sentence(error)}"
+        click.echo(
+            f"stackhog: an error of our own ({said}): repeat with -v and report it", err=True
+        )
+        sys.exit(OUR_FAILURE)
 
 
 def sentence(error: Exception) -> str:

@@ -16,6 +16,7 @@ from bot.contract import (
     Progress,
     Queue,
     Record,
+    StackhogError,
     StackRequest,
     StackResult,
 )
@@ -49,16 +50,22 @@ def _count_attempt(task: Task) -> None:
 
 
 def _answer(task: Task, work: Callable[[], Record], broken: Callable[[str], Record]) -> Json:
-    """Run the work; what is our own fault becomes a BROKEN result with its sentence."""
+    """Run the work; whatever it raises becomes a BROKEN result with a sentence."""
     try:
         _count_attempt(task)
         return work().model_dump(mode="json")
-    except OursError as error:
+    except StackhogError as error:
         LOG.exception("job %s", task.request.id)
         return broken(str(error)).model_dump(mode="json")
     except OSError as error:
         LOG.exception("job %s", task.request.id)
         return broken(f"{error.strerror or error}: {error.filename or 'worker'}").model_dump(
+            mode="json"
+        )
+    except Exception as error:  # a job that is lost is sent again, and would fail again
+        LOG.exception("job %s", task.request.id)
+        said = f"{type(error).__name__}: {error}"
+        return broken(f"an error of stackhog's own, see the worker's log: {said}").model_dump(
             mode="json"
         )
 

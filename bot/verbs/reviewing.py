@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bot.contract import BuildRequest, Outcome, Progress, TheirsError
+from bot.contract import BuildRequest, OursError, Outcome, Progress, TheirsError
 from bot.mail.load import load
 from bot.mail.patchtext import patch_texts
 from bot.mail.reply import Run, Sender, compose
@@ -23,7 +23,7 @@ from bot.verbs.progress import reporter
 from bot.verbs.wiring import worker_config
 from policies.kernels import KernelPolicy, KernelPolicyError
 from policies.kernels import load as load_kernel
-from policies.schema import Gates, load_gates
+from policies.schema import Gates, PolicyError, load_gates
 from workers import trees
 from workers.fleet import Fleet
 
@@ -100,10 +100,13 @@ def _planned(asked: Asked, settings: Settings) -> _Plan:
     base = bases.find(repository, asked.base, series.base_commit)
     try:
         policy = load_kernel(asked.config or settings.config)
+        gates = load_gates()
     except KernelPolicyError as error:
         raise TheirsError(str(error)) from error
+    except PolicyError as error:
+        raise OursError(str(error)) from error
     request = plan.build(settings, name, base, policy, patch_texts(series))
-    return _Plan(settings, series, tree, base, policy, load_gates(), request)
+    return _Plan(settings, series, tree, base, policy, gates, request)
 
 
 def _read(asked: Asked, settings: Settings) -> Series:

@@ -100,10 +100,14 @@ def document(found: Analysis) -> dict[str, Any]:
 
 
 def _fails(found: Analysis) -> bool:
+    from bot.errors import OursError  # noqa: PLC0415
     from bot.review.chains import fails  # noqa: PLC0415
-    from policies.schema import load_gates  # noqa: PLC0415
+    from policies.schema import PolicyError, load_gates  # noqa: PLC0415
 
-    return fails(load_gates(), found.chains, found.guards)
+    try:
+        return fails(load_gates(), found.chains, found.guards)
+    except PolicyError as error:
+        raise OursError(str(error)) from error
 
 
 def _text(found: Analysis, *, compared: bool) -> list[str]:

@@ -17,7 +17,7 @@ from workers.stack.depth import Kernel
 from workers.stack.kernel import ObjectDirectoryError
 from workers.stack.program import Program
 from workers.stack.rules import base as name_of
-from workers.stack.unit import Unit
+from workers.stack.unit import FactsError, Unit
 
 TRACEPOINTS = "__traceiter_"  # one for each tracepoint: include/linux/tracepoint.h
 TYPE_ALONE = "T:"
@@ -78,10 +78,13 @@ def _without_collector() -> Iterator[None]:
 def load(directory: Path) -> dict[str, Unit]:
     """Return the units of an object directory.
 
-    Raises ObjectDirectoryError, FactsError, MixedBuildError.
+    Raises ObjectDirectoryError, MixedBuildError.
     """
     with _without_collector():
-        return {one.object: one for one in unit.read(kernels.read(directory))}
+        try:
+            return {one.object: one for one in unit.read(kernels.read(directory))}
+        except FactsError as error:
+            raise ObjectDirectoryError(f"{directory}/{error}") from error
 
 
 def _config(directory: Path) -> str:
@@ -98,12 +101,12 @@ def analyse(
 ) -> Analysis:
     """Analyse an object directory, and what changed since another one if there is a ``base``.
 
-    Raises ObjectDirectoryError, FactsError, MixedBuildError, RuleError, OursError.
+    Raises ObjectDirectoryError, MixedBuildError, RuleError, OursError.
     """
     policy = kernels.policy()
     _known(policy, names)
-    of = kernels.machine(policy, _config(directory), machine)
     after = load(directory)
+    of = kernels.machine(policy, _config(directory), machine)
     with _without_collector():
         kernel = kernels.link(after, policy, of)
         if base is None:
