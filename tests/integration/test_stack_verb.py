@@ -98,7 +98,10 @@ def test_a_facts_file_that_was_cut_short(objects: Path, left: float) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["x\ty", "F\tf\t0:1:1\t-5\ts\t\t00\t0", "F\tf", "c\td", "I\t0:1:1", "F\tf\t9:1:1\t5\ts\t\t00\t0"],
+    [
+        "x\ty", "F\tf", "c\td", "I\t0:1:1", "F\tf\t0:1:1\t-5\ts\t\t00\t0",
+        "F\tf\t9:1:1\t5\ts\t\t00\t0",
+    ],
 )  # fmt: skip
 def test_a_facts_file_with_a_wrong_line(objects: Path, line: str) -> None:
     path = objects / "mm/one.hog"
