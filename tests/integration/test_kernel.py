@@ -64,12 +64,17 @@ def test_the_demo_series_has_the_findings_it_was_made_for(tmp_path: Path) -> Non
     mail, report = review(DEMO, tmp_path, 1)
     found = [(f["kind"], f["patch"], f["function"], f["severity"]) for f in report["findings"]]
     assert found == [
+        ("chain-grew", 1, "pageout", "fail"),
         ("frame-grew", 1, "pageout", "fail"),
+        ("chain-grew", 2, "ext4_writepage", "note"),
         ("frame-grew", 2, "ext4_writepage", "note"),
         ("warning", 3, None, "fail"),
     ]
-    grown = report["findings"][0]
+    grown = report["findings"][1]
     assert 380 <= grown["after"] - grown["before"] <= 420  # 48 pointers and what they need
+    chain = report["findings"][0]
+    assert chain["after"] - chain["before"] == grown["after"] - grown["before"]
+    assert "kswapd-writepage (ext4)" in chain["text"][0]  # what can happen today comes first
     assert report["build"]["not_compiled"] == []
     assert report["build"]["image"]
     assert "> +\t\tstruct page *near[48];" in mail
