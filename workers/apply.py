@@ -23,9 +23,8 @@ from pygit2 import Diff, IndexEntry, Oid, Repository
 from pygit2.enums import ApplyLocation, FileMode
 
 from bot.contract import Apply, Misfit, PatchText, Refusal, TheirsError
-from workers import git, misfit, trees, upper
+from workers import git, misfit, trees, upper, vetting
 from workers.config import WorkerConfig
-from workers.vetting import PatchRefusedError
 
 Files = dict[str, tuple[int, Oid] | None]  # path → (mode, blob); None: there is no such file
 AM_SECONDS = 300
@@ -111,6 +110,7 @@ def apply_series(
     Raises PatchMisfitError for the first that does not apply, PatchRefusedError for one
     that changes a symlink of the tree, ForeignSeriesError.
     """
+    patches = tuple(vetting.taken(patch) for patch in patches)
     repository = _scratch_repository(trees.repository(config, tree), scratch)
     parent = repository[base].peel(pygit2.Commit)
     _check_project(parent.tree, tree, patches)
@@ -186,7 +186,7 @@ def _refuse_links(patch: PatchText, before: Files) -> None:
     for path, file in sorted(before.items()):
         if file is not None and file[0] not in PLAIN:
             found = Refusal(index=patch.index, file=path, reason="it changes a symbolic link")
-            raise PatchRefusedError(found)
+            raise vetting.PatchRefusedError(found)
 
 
 def _mini_tree(repository: Repository, files: Files) -> Oid:
@@ -346,16 +346,11 @@ def _commit(repository: Repository, parent: pygit2.Commit, patch: PatchText, tre
     when = min(max(int(patch.date.timestamp()), 0), LATEST)
     zone = patch.date.utcoffset()
     minutes = int(zone.total_seconds() // 60) if zone else 0
-    name, email = _identity(patch.author_name), _identity(patch.author_email)
+    name, email = git.identity(patch.author_name), git.identity(patch.author_email)
     author = pygit2.Signature(name, email, when, minutes, "utf-8")
     committer = pygit2.Signature(git.NAME, git.EMAIL, when, minutes, "utf-8")
     message = f"{patch.subject}\n\n{patch.message.strip()}\n".replace("\0", "")
     return repository.create_commit(None, author, committer, message, tree, [parent.id])
-
-
-def _identity(text: str) -> str:
-    """Return a name or address as a commit can hold it."""
-    return "".join(c for c in text if c.isprintable() and c not in "<>").strip() or "unknown"
 
 
 def _misfit(

@@ -25,6 +25,10 @@ CLONE_SECONDS = 6 * 3600
 Say = Callable[[str], None]
 
 
+def ignore(_: str) -> None:
+    """Say nothing."""
+
+
 class TreeError(TheirsError):
     """A tree that is not there, cannot be had, or has a name that cannot be used."""
 
@@ -56,9 +60,10 @@ def lock(config: WorkerConfig, name: str) -> Path:
     return config.trees / f"{name}.lock"
 
 
-def add(config: WorkerConfig, name: str, where: str, say: Say) -> Tree:
+def add(config: WorkerConfig, name: str, where: str, say: Say, tell: Say = ignore) -> Tree:
     """Clone a repository as tree ``name``, or bring it up to date when it is there.
 
+    ``say`` gets each step, ``tell`` how far it is, a few times a second.
     Raises TreeError.
     """
     check_name(name)
@@ -72,9 +77,9 @@ def add(config: WorkerConfig, name: str, where: str, say: Say) -> Tree:
             raise TreeError(f"tree {name} comes from {known.source}: choose another name")
         say(f"{'updating' if known else 'cloning'} {source}")
         if known is not None:
-            _update(repository(config, name), source)
+            _update(repository(config, name), source, tell)
         else:
-            _clone(config, name, source)
+            _clone(config, name, source, tell)
         return record(config, name, source)
 
 
@@ -95,19 +100,20 @@ def finish(config: WorkerConfig, name: str, fresh: Path, source: str) -> None:
     fresh.rename(repository(config, name))
 
 
-def _clone(config: WorkerConfig, name: str, source: str) -> None:
+def _clone(config: WorkerConfig, name: str, source: str, tell: Say) -> None:
     fresh = unfinished(config, name)
     try:
-        _git_reads(source, "clone", "--mirror", "--quiet", source, str(fresh))
+        _git_reads(source, "clone", "--mirror", "--progress", source, str(fresh), tell=tell)
         finish(config, name, fresh, source)
     finally:
         discard(fresh)
 
 
-def _update(path: Path, source: str) -> None:
+def _update(path: Path, source: str, tell: Say) -> None:
     """Fetch everything, and follow the source's HEAD: its branch may have a new name."""
     inside = ("-C", str(path))
-    _git_reads(source, *inside, "fetch", "--prune", "--quiet", "origin", "+refs/*:refs/*", "HEAD")
+    words = ("fetch", "--prune", "--progress", "origin", "+refs/*:refs/*", "HEAD")
+    _git_reads(source, *inside, *words, tell=tell)
     says = _git_reads(source, *inside, "ls-remote", "--symref", "origin", "HEAD").split()
     if says[:1] == ["ref:"]:
         git.check(*inside, "symbolic-ref", "HEAD", says[1])
@@ -115,9 +121,9 @@ def _update(path: Path, source: str) -> None:
         git.check(*inside, "update-ref", "--no-deref", "HEAD", says[0])
 
 
-def _git_reads(source: str, *words: str) -> str:
+def _git_reads(source: str, *words: str, tell: Say = ignore) -> str:
     """Run git on somebody's repository and return what it prints; raises TreeError."""
-    done = git.run(*words, timeout=CLONE_SECONDS)
+    done = git.fetch(*words, timeout=CLONE_SECONDS, tell=tell)
     if done.status == 0:
         return done.output.decode(errors="replace")
     said = done.errors.decode(errors="replace").splitlines()

@@ -3,8 +3,41 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import click
+
+EVERY = 30  # seconds between two lines about how far it is, away from a terminal
+Say = Callable[[str], None]
+
+
+def now_and_then(say: Say) -> Say:
+    """Return what says the latest of many texts, each EVERY seconds."""
+    due = time.monotonic() + EVERY
+
+    def tell(text: str) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + EVERY
+            say(text)
+
+    return tell
+
+
+@contextmanager
+def _live(name: str, say: Say) -> Iterator[Say]:
+    """Yield what shows how far it is: a live line at a terminal, a line now and then elsewhere."""
+    from rich.console import Console  # noqa: PLC0415 - keeps --help instant
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield now_and_then(say)
+        return
+    with console.status(Text(f"tree {name}")) as status:
+        yield lambda text: status.update(Text(f"tree {name}: {text}"))
 
 
 @click.group(name="tree")
@@ -32,7 +65,8 @@ def add(name: str, path_or_url: str | None, package: str | None) -> None:
     if package is not None:
         tree = debian.add(worker_config(), name, package, say)
     else:
-        tree = trees.add(worker_config(), name, str(path_or_url), say)
+        with _live(name, say) as tell:
+            tree = trees.add(worker_config(), name, str(path_or_url), say, tell)
     say(f"{tree.head[:12]} from {tree.source}")
 
 

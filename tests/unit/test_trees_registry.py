@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import socket
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -130,3 +137,94 @@ def test_the_verb_prints_what_is_there(
     assert (tree["name"], tree["source"]) == ("linux", str(repo.path))
     assert run(verb.command, ["list"]).stdout.startswith("linux ")
     assert run(verb.command, ["add", "linux"]).exit_code == 2
+
+
+def test_a_url_is_fetched_through_the_proxy(
+    config: WorkerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with server.accept()[0] as one:
+                asked.append(one.recv(4096))
+                one.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        with pytest.raises(trees.TreeError, match="git cannot read"):
+            trees.add(config, "linux", "https://git.example.org/linux.git", lambda _: None)
+        thread.join(10)
+    assert [one.split(b"\r\n")[0] for one in asked] == [b"CONNECT git.example.org:443 HTTP/1.1"]
+
+
+def test_cloning_and_updating_tell_how_far_they_are(config: WorkerConfig, repo: Repo) -> None:
+    where, told = f"file://{repo.path}", list[str]()
+    trees.add(config, "linux", where, lambda _: None, told.append)
+    assert any(text.startswith("receiving objects: 100% (3/3)") for text in told)
+    told.clear()
+    repo.commit("two", {f"file{n}": f"{n}\n" for n in range(200)})
+    trees.add(config, "linux", where, lambda _: None, told.append)
+    assert any("objects: 100% (202/202)" in text for text in told)
+
+
+def test_a_source_that_cannot_be_read_is_told_in_spite_of_progress(config: WorkerConfig) -> None:
+    with pytest.raises(trees.TreeError, match=r"does not appear to be a git repository$"):
+        trees.add(config, "linux", "file:///nowhere", lambda _: None, lambda _: None)
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that a test turns."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_away_from_a_terminal_progress_is_a_line_now_and_then(fast: list[float]) -> None:
+    said: list[str] = []
+    tell = verb.now_and_then(said.append)
+    for second in range(0, 100, 2):
+        fast[0] = 100.0 + second
+        tell(f"{second}%")
+    assert said == ["30%", "60%", "90%"]
+
+
+FORCES = ("FORCE_COLOR", "TTY_COMPATIBLE")  # what makes rich see a terminal everywhere
+
+
+def command(repo: Repo, tmp_path: Path) -> tuple[list[str], dict[str, str]]:
+    start = [sys.executable, "-c", "from bot.cli import main; main()"]
+    argv = [*start, "tree", "add", "linux", f"file://{repo.path}"]
+    env = {name: value for name, value in os.environ.items() if name not in FORCES}
+    return argv, {**env, "STACKHOG_HOME": str(tmp_path / "home"), "TERM": "xterm"}
+
+
+def test_without_a_terminal_there_are_only_lines(repo: Repo, tmp_path: Path) -> None:
+    argv, env = command(repo, tmp_path)
+    done = subprocess.run(argv, env=env, capture_output=True, check=True, text=True)
+    source = f"file://{repo.path}"
+    head = repo.git("rev-parse", "HEAD")[:12]
+    lines = [f"tree linux: cloning {source}", f"tree linux: {head} from {source}"]
+    assert (done.stdout, done.stderr.splitlines()) == ("", lines)
+
+
+def test_at_a_terminal_progress_is_a_live_line(repo: Repo, tmp_path: Path) -> None:
+    argv, env = command(repo, tmp_path)
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=theirs) as child:
+        os.close(theirs)
+        seen = b""
+        try:
+            while chunk := os.read(ours, 4096):
+                seen += chunk
+        except OSError:  # the other end is closed
+            pass
+        assert child.wait(20) == 0
+    os.close(ours)
+    assert b"objects: 100% (3/3)" in seen
+    assert b"\x1b[2K" in seen  # erased again
+    assert f"tree linux: {repo.git('rev-parse', 'HEAD')[:12]} from".encode() in seen
