@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-BUDGET = 1_000_000  # nodes visited in taking apart the components of one search
+BUDGET = 3_000_000  # edges looked at in taking apart the components of one search
 NOWHERE = -1  # bytes: no way leads to an end
 
 
@@ -227,13 +227,12 @@ class _Search:
         """Return the best way from ``entry`` through ``members``, each at most once."""
         if depth == 0:
             self._cut = True
+            self._spend(left, members)
             return self._charged(entry, members, leave)
         rest = members - {entry}
         known: dict[int, Way] = {}
         for component in components((s.to for s in self._steps(entry)), self._steps, rest):
-            left[0] -= len(component)
-            if left[0] < 0:
-                raise _ExhaustedError
+            self._spend(left, component)
             if len(component) == 1:
                 known[component[0]] = self._best(component[0], leave[component[0]], known)
                 continue
@@ -242,6 +241,12 @@ class _Search:
             for node in sorted(self._entries(entry, rest, inner)):
                 known[node] = self._apart(node, inner, outer, depth - 1, left)
         return self._best(entry, leave[entry], known)
+
+    def _spend(self, left: list[int], nodes: Iterable[int]) -> None:
+        """Count the edges that are looked at; raises _ExhaustedError when they are too many."""
+        left[0] -= sum(len(self._steps(node)) for node in nodes)
+        if left[0] < 0:
+            raise _ExhaustedError
 
     def _entries(self, entry: int, rest: frozenset[int], inner: frozenset[int]) -> set[int]:
         callers = (rest - inner) | {entry}
