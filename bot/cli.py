@@ -82,7 +82,7 @@ def main() -> None:
         sys.exit(WRONG_INPUT if isinstance(error, TheirsError) else OUR_FAILURE)
     except Exception as error:  # status 1 would say that there are findings
         logging.getLogger(__name__).info("traceback", exc_info=True)
-        said = f"{type(error).__name__}: {sentence(error)}"
+        said = ": ".join(filter(None, (type(error).__name__, sentence(error))))
         click.echo(
             f"stackhog: an error of our own ({said}): repeat with -v and report it", err=True
         )

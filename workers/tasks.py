@@ -19,11 +19,13 @@ from bot.contract import (
     StackhogError,
     StackRequest,
     StackResult,
+    TheirsError,
 )
 from workers import build as building
 from workers.artifacts import Artifacts
 from workers.config import WorkerConfig
 from workers.stack import answer
+from workers.watch import DiskFullError
 
 LOG = logging.getLogger(__name__)
 PROGRESS = "PROGRESS"  # Celery state that carries a Progress
@@ -49,25 +51,34 @@ def _count_attempt(task: Task) -> None:
         raise TooManyAttemptsError(f"the worker of this job died {MAX_ATTEMPTS} times; see its log")
 
 
-def _answer(task: Task, work: Callable[[], Record], broken: Callable[[str], Record]) -> Json:
-    """Run the work; whatever it raises becomes a BROKEN result with a sentence."""
+def _answer(
+    task: Task, work: Callable[[], Record], ended: Callable[[Outcome, str], Record]
+) -> Json:
+    """Run the work; whatever it raises becomes a result with its outcome and a sentence."""
     try:
         _count_attempt(task)
         return work().model_dump(mode="json")
-    except StackhogError as error:
-        LOG.exception("job %s", task.request.id)
-        return broken(str(error)).model_dump(mode="json")
-    except OSError as error:
-        LOG.exception("job %s", task.request.id)
-        return broken(f"{error.strerror or error}: {error.filename or 'worker'}").model_dump(
-            mode="json"
-        )
     except Exception as error:  # a job that is lost is sent again, and would fail again
         LOG.exception("job %s", task.request.id)
-        said = f"{type(error).__name__}: {error}"
-        return broken(f"an error of stackhog's own, see the worker's log: {said}").model_dump(
-            mode="json"
-        )
+        return ended(_outcome(error), _reason(error)).model_dump(mode="json")
+
+
+def _outcome(error: Exception) -> Outcome:
+    """Return whose fault an error is.
+
+    A patch that fills the disk is told of in a result: the error is raised when that
+    happens before any patch is built, and is ours (docs/decisions/0008).
+    """
+    theirs = isinstance(error, TheirsError) and not isinstance(error, DiskFullError)
+    return Outcome.FAILED if theirs else Outcome.BROKEN
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, StackhogError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename or 'worker'}"
+    return f"an error of stackhog's own, see the worker's log: {type(error).__name__}: {error}"
 
 
 @shared_task(bind=True, name=f"stackhog.{Queue.BUILD}")  # type: ignore[untyped-decorator]
@@ -80,7 +91,7 @@ def build(self: Task, request: Json) -> Json:
     return _answer(
         self,
         lambda: building.build(_worker(self), BuildRequest.model_validate(request), report),
-        lambda reason: BuildResult(outcome=Outcome.BROKEN, reason=reason),
+        lambda outcome, reason: BuildResult(outcome=outcome, reason=reason),
     )
 
 
@@ -91,5 +102,5 @@ def stack(self: Task, request: Json) -> Json:
     return _answer(
         self,
         lambda: answer.answer(StackRequest.model_validate(request), artifacts.get),
-        lambda reason: StackResult(outcome=Outcome.BROKEN, reason=reason),
+        lambda outcome, reason: StackResult(outcome=outcome, reason=reason),
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pygit2
 from pygit2.enums import ObjectType, SortMode
 
-from bot.mail.sources import NotMailError, left_out
+from bot.mail.refusal import NotMailError, left_out
 
 
 def epochs(path: Path) -> tuple[Path, ...]:
@@ -63,6 +63,6 @@ def _epoch(path: Path, taken_back: set[pygit2.Oid], limit: int) -> Iterator[byte
                 taken_back.add(entry.id)
             elif entry.name == "m" and entry.id not in taken_back:
                 if repository.odb.read_header(entry.id)[1] > limit:
-                    left_out(f"{path}: mail of commit {commit.id}")
+                    left_out(f"{path}: mail of commit {commit.id}", limit)
                     continue
                 yield repository.odb.read(entry.id)[1]

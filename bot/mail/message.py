@@ -19,7 +19,11 @@ from bot.mail.subject import Label
 
 _SUBJECT = re.compile(rb"(?im)^subject:(.*(?:\n[ \t].*)*)")
 PARTS = 2000  # lines that may be MIME boundaries; above, the parts are not looked at
-_DIFFSTAT = re.compile(r"(?m)^ \d+ files? changed\b")
+_DIFFSTAT = re.compile(
+    r"(?m)^ (\d{1,9}) files? changed\b"
+    r"(?:, (\d{1,9}) insertions?\(\+\))?(?:, (\d{1,9}) deletions?\(-\))?"
+)
+_SEPARATOR = re.compile(r"(?m)^---[ \t]*$")
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ def parse(raw: bytes) -> Message:
     lines = content.removesuffix(b"\n").split(b"\n")
     found = diff.find(lines)
     first, last = (found.first, found.last) if found.last > found.first else (len(lines),) * 2
+    above = _decoded(_joined(lines[:first]), charset)
+    short = _shortened(found, above, signed=diff.ends_signed(lines, last))
     title = headers.text(mail, "Subject")
     ids = headers.message_ids(mail, "Message-ID") or _bare_id(mail)
     return Message(
@@ -86,11 +92,28 @@ def parse(raw: bytes) -> Message:
         references=_ancestors(mail, ids),
         list_id=headers.text(mail, "List-Id"),
         date=headers.date(mail),
-        above=_decoded(_joined(lines[:first]), charset),
+        above=above,
         diff=_joined(lines[first:last]),
         below=_decoded(_joined(lines[last:]), charset),
-        damage=found.damage,
+        damage=found.damage or short,
     )
+
+
+def _shortened(found: diff.Diff, above: str, *, signed: bool) -> str | None:
+    """Return what a diff has less of than its diffstat says, as half a sentence.
+
+    A diff that has more was edited after the diffstat was made, and so was one of which
+    only lines are gone, unless the mail ends without a signature.
+    """
+    stats = _DIFFSTAT.findall(_SEPARATOR.split(above)[-1])
+    if not stats or not found.files:
+        return None
+    files, added, removed = (int(number or 0) for number in stats[-1])
+    if found.files < files:
+        return f"there is the diff of {found.files} of the {files} files in its diffstat"
+    if not signed and (found.added < added or found.removed < removed):
+        return "there are fewer changed lines in the diff than in its diffstat"
+    return None
 
 
 def _parsed(raw: bytes) -> Mail:

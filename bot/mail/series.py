@@ -15,6 +15,8 @@ from bot.mail.threads import clusters
 
 _BASE = re.compile(r"(?m)^base-commit: ([0-9a-f]{40})\b")
 _CHANGE = re.compile(r"(?m)^change-id: (\S{1,200})\s*$")
+RANGE = 3  # numbers in a row that are written as a range
+SHOWN = 10  # numbers and ranges that are written at most
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,27 @@ def _problem(mails: Sequence[Message]) -> str | None:
         for one in mails if one.damage or not one.diff
     ]  # fmt: skip
     return "; ".join(wrong) or None
+
+
+def numbered(indices: Sequence[int], of: str = "") -> str:
+    """Return ascending numbers as a person reads them: "2, 4-9", and not all where many.
+
+    ``of`` is put behind each.
+    """
+    runs: list[list[int]] = []
+    for index in indices:
+        if runs and index == runs[-1][-1] + 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    words: list[tuple[str, int]] = []  # and how many numbers each stands for
+    for run in runs:
+        if len(run) < RANGE:
+            words += [(str(index), 1) for index in run]
+        else:
+            words.append((f"{run[0]}-{run[-1]}", len(run)))
+    left = sum(count for _, count in words[SHOWN:])
+    return ", ".join(word + of for word, _ in words[:SHOWN]) + (f" and {left} more" if left else "")
 
 
 def _trailer(pattern: re.Pattern[str], mails: Sequence[Message]) -> str | None:

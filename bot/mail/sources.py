@@ -6,19 +6,19 @@ A source hands out raw mails one by one and never holds more than one of them.
 from __future__ import annotations
 
 import io
-import logging
 import re
+import stat
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import IO
 
-from bot.errors import TheirsError
+from bot.mail.refusal import NotMailError, left_out
 
-LOG = logging.getLogger(__name__)
 MAIL_LIMIT = 25 * 1024 * 1024  # bytes of one mail; a larger one is left out with a warning
 PIECE = 1 << 20  # longest part of a line that is read at once
 HEAD = 1 << 16  # what is looked at to tell what a file is
+BOM = b"\xef\xbb\xbf"  # what some editors put above UTF-8
 
 _TIME = re.compile(rb"\d\d:\d\d")
 _YEAR = re.compile(rb"\d{4}")
@@ -28,22 +28,14 @@ _QUOTED_FROM = re.compile(rb"(?m)^>(>*From )")  # mboxrd adds one ">", mboxo lik
 _PACKED = {b"\x1f\x8b": "gzip -d", b"\xfd7zXZ": "xz -d", b"BZh": "bzip2 -d", b"PK\x03\x04": "unzip"}
 
 
-class NotMailError(TheirsError):
-    """A path holds no mail; carries the path."""
-
-    def __init__(self, path: Path, cause: str, way_out: str) -> None:
-        self.path = path
-        super().__init__(f"{path} {cause}: {way_out}")
-
-
 def messages(path: Path) -> Iterator[bytes]:
     """Yield the raw mails at a path, always in the same order, without mbox escapes.
 
     Raises NotMailError when there are none or the path cannot be read.
     """
-    if not path.exists():
-        raise NotMailError(path, "does not exist", "check the path")
     try:
+        if not path.exists():
+            raise NotMailError(path, "does not exist", "check the path")
         yield from _directory(path) if path.is_dir() else _file(path)
     except OSError as error:
         raise NotMailError(path, "cannot be read", error.strerror or str(error)) from error
@@ -74,17 +66,16 @@ def _maildir(path: Path) -> Iterator[bytes]:
         with file.open("rb") as stream:
             content = stream.read(MAIL_LIMIT + 1)
         if len(content) <= MAIL_LIMIT:
-            yield content
+            yield content.removeprefix(BOM)
         else:
-            left_out(str(file))
-
-
-def left_out(where: str) -> None:
-    """Warn that a mail is too large to be looked at."""
-    LOG.warning("%s: larger than %d MiB, left out", where, MAIL_LIMIT >> 20)
+            left_out(str(file), MAIL_LIMIT)
 
 
 def _file(path: Path) -> Iterator[bytes]:
+    kind = path.stat().st_mode
+    if not stat.S_ISREG(kind):  # to read it may never end
+        what = "pipe" if stat.S_ISFIFO(kind) else "socket" if stat.S_ISSOCK(kind) else "device"
+        raise NotMailError(path, f"is a {what}, not a file", "save the mail in a file first")
     with path.open("rb") as stream:
         buffered = io.BufferedReader(stream, HEAD) if isinstance(stream, io.RawIOBase) else stream
         if _is_mbox(path, buffered):
@@ -94,9 +85,13 @@ def _file(path: Path) -> Iterator[bytes]:
 
 
 def _is_mbox(path: Path, stream: IO[bytes]) -> bool:
-    """Tell an mbox (True) from a single mail (False); anything else is refused."""
-    head = stream.read(HEAD)
-    stream.seek(0)
+    """Tell an mbox (True) from a single mail (False); anything else is refused.
+
+    The stream is left where the mail begins.
+    """
+    read = stream.read(HEAD)
+    head = read.removeprefix(BOM)
+    stream.seek(len(read) - len(head))
     if not head.strip():
         raise NotMailError(path, "is empty", "give a file that holds mail")
     for magic, unpack in _PACKED.items():
@@ -160,7 +155,7 @@ def _is_from_line(line: bytes) -> bool:
 
 def _joined(parts: list[bytes], size: int, where: str) -> Iterator[bytes]:
     if size > MAIL_LIMIT:
-        left_out(where)
+        left_out(where, MAIL_LIMIT)
         return
     mail = b"".join(parts)
     for blank in (b"\r\n", b"\n"):  # the empty line that mbox puts below each mail

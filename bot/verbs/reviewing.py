@@ -14,7 +14,7 @@ from bot.contract import BuildRequest, OursError, Outcome, Progress, TheirsError
 from bot.mail.load import load
 from bot.mail.patchtext import patch_texts
 from bot.mail.reply import Run, Sender, compose
-from bot.mail.series import Series, as_json
+from bot.mail.series import Series, as_json, numbered
 from bot.review import base as bases
 from bot.review import findings, jobs, plan, verdict
 from bot.review.queue import Client
@@ -78,9 +78,22 @@ def review(asked: Asked, settings: Settings, fleet: Fleet) -> Done:
 
         results = jobs.run(_port(fleet), planned.request, told, stack=asked.stack)
         tell.end()
-    if results.build.outcome is Outcome.SKIPPED:
-        raise TheirsError(results.build.reason)
+    check(results)
     return _done(planned, results)
+
+
+def check(results: jobs.Results) -> None:
+    """Raise TheirsError where a job ended without saying anything of a patch.
+
+    Without findings such a result would read as a series that passes.
+    """
+    build, stack = results.build, results.stack
+    at_a_patch = build.refusal or build.misfit or build.broken_patch is not None
+    untested = build.outcome is Outcome.FAILED and not at_a_patch
+    if untested or build.outcome is Outcome.SKIPPED:
+        raise TheirsError(build.reason)
+    if stack is not None and stack.outcome is Outcome.FAILED:
+        raise TheirsError(stack.reason)
 
 
 def _port(fleet: Fleet) -> jobs.Port:
@@ -100,13 +113,40 @@ def _planned(asked: Asked, settings: Settings) -> _Plan:
     base = bases.find(repository, asked.base, series.base_commit)
     try:
         policy = load_kernel(asked.config or settings.config)
-        gates = load_gates()
     except KernelPolicyError as error:
         raise TheirsError(str(error)) from error
-    except PolicyError as error:
-        raise OursError(str(error)) from error
     request = plan.build(settings, name, base, policy, patch_texts(series))
-    return _Plan(settings, series, tree, base, policy, gates, request)
+    return _Plan(settings, series, tree, base, policy, gates(), request)
+
+
+def gates() -> Gates:
+    """Return the gates.
+
+    Raises OursError with file, line and key where they cannot be used.
+    """
+    try:
+        return load_gates()
+    except PolicyError as error:
+        line = _line(error.file, error.key) if error.key else None
+        where = [str(error.file), f"line {line}" if line else ""]
+        said = [", ".join(filter(None, where)), error.key, error.problem]
+        raise OursError(": ".join(filter(None, said))) from error
+
+
+def _line(file: Path, key: str) -> int | None:
+    """Return the line of a key such as "frame.note_bytes" or "call.0.file", else of its table."""
+    table, *words = key.split(".")
+    nth = int(words.pop(0)) if words and words[0].isdigit() else 0
+    lines = file.read_text(encoding="utf-8").splitlines()
+    tables = [n for n, line in enumerate(lines) if line.strip("[] ").partition("]")[0] == table]
+    if nth >= len(tables):
+        return None
+    for number in range(tables[nth] + 1, len(lines)):
+        if lines[number].startswith("["):
+            break
+        if lines[number].partition("=")[0].strip() in words:
+            return number + 1
+    return tables[nth] + 1
 
 
 def _read(asked: Asked, settings: Settings) -> Series:
@@ -141,7 +181,7 @@ def pick(found: Sequence[Series], wanted: str | None, path: str) -> Series:
         )
     series = found[0]
     if series.missing:
-        numbers = ", ".join(f"{index}/{series.total}" for index in series.missing)
+        numbers = numbered(series.missing, f"/{series.total}")
         raise TheirsError(f"the series is not complete, patch {numbers} is missing from {path}")
     if series.problem:
         raise TheirsError(f"the series cannot be tested: {series.problem}")

@@ -35,6 +35,8 @@ def command(paths: tuple[Path, ...], as_array: bool) -> None:  # noqa: FBT001 - 
 
 def described(series: Series) -> str:
     """Return a series as a person reads it: a line, its id, and what is wrong with it."""
+    from bot.mail.series import numbered  # noqa: PLC0415 - keeps --help instant
+
     tags = "".join(f"{tag} " for tag in series.tags) + ("RESEND " if series.resend else "")
     found = f"{len(series.patches)}/{series.total}"
     who = series.submitter.name
@@ -43,7 +45,7 @@ def described(series: Series) -> str:
         f"    {series.id}",
     ]
     if series.missing:
-        lines.append(f"    missing: patch {', '.join(str(index) for index in series.missing)}")
+        lines.append(f"    missing: patch {numbered(series.missing)}")
     if series.problem:
         lines.append(f"    problem: {series.problem}")
     return "\n".join(lines)

@@ -15,7 +15,9 @@ from bot.errors import OursError, TheirsError
         (TheirsError("the input is wrong"), 2, "the input is wrong"),
         (OursError("the machine is wrong"), 3, "the machine is wrong"),
         (OSError(28, "No space left", "/x"), 3, "No space left"),
-        (KeyError("nobody"), 3, "an error of our own (KeyError"),
+        (KeyError("nobody"), 3, "an error of our own (KeyError: 'nobody')"),
+        (AssertionError(), 3, "an error of our own (AssertionError)"),
+        (MemoryError("two\nlines"), 3, "an error of our own (MemoryError: two lines)"),
     ],
 )
 def test_every_error_is_one_sentence_and_no_finding(

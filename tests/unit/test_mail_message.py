@@ -134,6 +134,116 @@ def test_a_cut_is_seen_at_each_line_of_a_hunk(kept: int, below: str) -> None:
     assert not series.complete
 
 
+HEAD = ["diff --git a/mm/two.c b/mm/two.c\n", "index 3..4 100644\n", "--- a/mm/two.c\n", "+++ b/mm/two.c\n"]  # noqa: E501 # fmt: skip
+LIST = "_______\nlist mailing list\n"
+MOVED = (
+    "diff --git a/o.c b/mm/two.c\nold mode 100644\nnew mode 100755\nsimilarity index {}%\n"
+    "rename from o.c\nrename to mm/two.c\n"
+)
+EMPTY = "diff --git a/mm/two.c b/mm/two.c\nnew file mode 100644\nindex 0000000..e69de29\n"
+GONE = "diff --git a/mm/two.c b/mm/two.c\ndeleted file mode 100644\nindex e69de29..0000000\n"
+
+
+@pytest.mark.parametrize("kept", range(1, 5))
+@pytest.mark.parametrize("before", ["", DIFF])
+@pytest.mark.parametrize("below", ["", "-- \n2.39.5\n", LIST])
+def test_a_cut_in_the_header_of_a_file_is_damage(kept: int, before: str, below: str) -> None:
+    found = parse(letter("[PATCH] x", f"Why.\n---\n{before}{''.join(HEAD[:kept])}{below}"))
+    assert found.damage == "the mail ends above the first hunk in the diff of mm/two.c"
+    (series,) = assemble([found])
+    assert series.problem == f"patch 1: {found.damage}"
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        MOVED.format(90), EMPTY.rpartition("index")[0], GONE.rpartition("index")[0],
+        *(MOVED.format(100).rpartition(word)[0] for word in ("new mode", "rename f", "rename t")),
+        EMPTY.replace("e69de29", "e69"), BINARY.partition("literal")[0],
+        "--- a/x\n+++ b/mm/two.c\n",
+    ],
+)  # fmt: skip
+def test_a_header_that_asks_for_more_is_damage(cut: str) -> None:
+    found = parse(letter("[PATCH] x", f"Why.\n---\n{DIFF}{cut}"))
+    assert found.damage is not None
+    assert found.damage.startswith("the mail ends above the first hunk in the diff of ")
+
+
+@pytest.mark.parametrize(
+    "part", [MODE, MOVED.format(100), EMPTY, GONE, BINARY.partition("GIT")[0] + "Binary files a/i.png and b/i.png differ\n"]  # noqa: E501
+)  # fmt: skip
+def test_a_file_without_hunks_can_be_whole(part: str) -> None:
+    for diff in (part, part + DIFF, DIFF + part):
+        found = parse(letter("[PATCH] x", f"Why.\n---\n{diff}{LIST}"))
+        assert (found.diff.decode(), found.damage) == (diff, None)
+
+
+def test_a_file_without_its_hunk_among_others_is_damage() -> None:
+    found = parse(letter("[PATCH] x", f"Why.\n---\n{''.join(HEAD)}{DIFF}"))
+    assert found.damage == "there is no hunk in the diff of mm/two.c"
+
+
+def test_a_table_that_begins_like_a_diff_is_none() -> None:
+    found = parse(letter("[PATCH] x", f"Faster:\n\n--- before\n+++ after\n10 9\n\n{DIFF}"))
+    assert found.damage is None
+
+
+def test_the_name_of_a_damaged_file_is_printable() -> None:
+    cut = "--- a/\x1b[2Jx\n+++ b/\x1b[2Jx\n@@ -1 +1 @@\n"
+    damage = parse(letter("[PATCH] x", cut)).damage
+    assert damage == "the mail ends inside a hunk (lines left: 1) in the diff of [2Jx"
+
+
+@pytest.mark.parametrize("kept", range(1, len("@@ -9 +9 @@")))
+def test_a_cut_first_line_of_a_hunk_is_damage(kept: int) -> None:
+    found = parse(letter("[PATCH] x", f"Why.\n---\n{DIFF}{'@@ -9 +9 @@'[:kept]}"))
+    assert found.damage == "the first line of a hunk is cut in the diff of mm/one.c"
+
+
+STAT = " mm/one.c | 2 +-\n mm/two.c | 2 +-\n 2 files changed, 2 insertions(+), 2 deletions(-)\n"
+FEWER = "there is the diff of 1 of the 2 files in its diffstat"
+TWO = DIFF.replace("one.c", "two.c")
+
+
+@pytest.mark.parametrize("below", ["", "-- \n2.39.5\n", LIST])
+def test_fewer_files_than_the_diffstat_says_are_damage(below: str) -> None:
+    found = parse(letter("[PATCH] x", f"Why.\n---\n{STAT}\n{DIFF}{below}"))
+    assert found.damage == FEWER
+    (series,) = assemble([found])
+    assert series.problem == f"patch 1: {FEWER}"
+    assert parse(letter("[PATCH] x", f"Why.\n---\n{STAT}\n{DIFF}{TWO}{below}")).damage is None
+
+
+def test_the_copy_with_all_files_is_taken() -> None:
+    cut = letter("[PATCH] x", f"Why.\n---\n{STAT}\n{DIFF}", id="1@x")
+    whole = letter("[PATCH] x", f"Why.\n---\n{STAT}\n{DIFF}{TWO}{LIST}", id="1@x")
+    for mails in ((cut, whole), (whole, cut)):
+        (series,) = assemble(map(parse, mails))
+        assert series.problem is None
+
+
+MORE = STAT.replace("2 insertions", "3 insertions")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"Quoted:\n{STAT}\n---\nv2: new\n\n{DIFF}",  # a diffstat in the commit message
+        f"Why.\n---\n 9 files changed\n{STAT}\n{DIFF}{TWO}",  # one in the notes
+        f"Why.\n---\n{STAT.replace('2 files', '1 file')}\n{DIFF}{TWO}",  # more than announced
+        f"Why.\n---\n{MORE}\n{DIFF}{TWO}-- \n2.39.5\n",  # edited by hand
+        f"Why.\n---\n{STAT.partition(',')[0]}\n\n{DIFF}{TWO}",  # no lines announced
+    ],
+)
+def test_a_diffstat_that_is_none_or_not_exact_is_no_damage(body: str) -> None:
+    assert parse(letter("[PATCH] x", body)).damage is None
+
+
+def test_fewer_lines_than_the_diffstat_says_are_damage_where_no_signature_follows() -> None:
+    found = parse(letter("[PATCH] x", f"Why.\n---\n{MORE}\n{DIFF}{TWO}"))
+    assert found.damage == "there are fewer changed lines in the diff than in its diffstat"
+
+
 def test_what_is_missing_gets_a_stand_in() -> None:
     found = parse(b"Subject: [PATCH] x\nDate: Mon, 99 Foo 0001 25:00 +9999\n\n" + DIFF.encode())
     assert found.sender.email == "unknown@invalid"

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import socket
 import subprocess
 import sys
 import tracemalloc
@@ -53,6 +55,21 @@ def test_a_body_line_is_no_separator(line: bytes) -> None:
 def test_lines_may_end_as_on_windows(tmp_path: Path) -> None:
     content = mbox([ONE, TWO]).replace(b"\n", b"\r\n")
     assert len(list(messages(put(tmp_path / "m", content)))) == 2
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+def test_a_byte_order_mark_is_no_part_of_the_mail(tmp_path: Path) -> None:
+    assert list(messages(put(tmp_path / "m", BOM + mbox([ONE, TWO])))) == [ONE, TWO]
+    assert list(messages(put(tmp_path / "a.eml", BOM + ONE))) == [ONE]
+    assert list(messages(put(tmp_path / "b.eml", BOM + b"\r\n" + ONE))) == [ONE]
+    put(tmp_path / "d" / "cur" / "1:2,S", BOM + ONE)
+    assert list(messages(tmp_path / "d")) == [ONE]
+    with pytest.raises(TheirsError, match="is empty"):
+        list(messages(put(tmp_path / "e", BOM + b"\n")))
+    with pytest.raises(TheirsError, match="gzip -d"):
+        list(messages(put(tmp_path / "z", BOM + b"\x1f\x8b\x08")))
 
 
 def test_a_mail_above_the_limit_is_left_out_with_a_warning(
@@ -158,6 +175,38 @@ def test_what_is_no_mail_is_refused_in_one_sentence(
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(TheirsError, match="missing does not exist"):
         list(messages(tmp_path / "missing"))
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_file_is_refused_unread(tmp_path: Path) -> None:
+    pipe, sock = tmp_path / "pipe", tmp_path / "sock"
+    os.mkfifo(pipe)
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(sock))
+        for path, words in (
+            (pipe, "is a pipe"), (sock, "is a socket"), (Path("/dev/zero"), "is a device"),
+        ):  # fmt: skip
+            with pytest.raises(TheirsError, match=f"^{path} {words}, not a file: save") as raised:
+                list(messages(path))
+            assert "\n" not in str(raised.value)
+
+
+SERIES = (sys.executable, "-m", "bot", "series", "/dev/stdin")
+
+
+def test_standard_input_is_read_where_it_is_a_file(tmp_path: Path) -> None:
+    with put(tmp_path / "m", mbox([ONE])).open("rb") as stream:
+        done = subprocess.run(SERIES, stdin=stream, capture_output=True, timeout=60, check=True)
+    assert b"one@x" in done.stdout
+    done = subprocess.run(SERIES, input=mbox([ONE]), capture_output=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"stackhog: /dev/stdin is a pipe, not a file: save")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_a_name_too_long_for_a_file_is_no_failure_of_ours() -> None:
+    with pytest.raises(TheirsError, match="File name too long"):
+        list(messages(Path("x" * 300)))
 
 
 def test_a_directory_without_mail_is_refused(tmp_path: Path) -> None:

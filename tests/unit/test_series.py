@@ -249,6 +249,24 @@ def test_a_mail_cut_inside_its_diff_has_a_problem(repo: Repo) -> None:
     assert series.problem is not None
 
 
+def test_a_cut_at_any_line_below_the_diffstat_is_a_problem(repo: Repo) -> None:
+    repo.git("tag", "many")
+    lines = TEXT.replace("line 2\n", "two\n").replace("line 20\n", "20\n").replace("line 38\n", "")
+    files = {"mm/a.c": lines, "mm/new.c": "int a;\n", "mm/empty.c": "", "fs/ümlaut.txt": None}
+    repo.commit("mm: many files", files)
+    (mail,) = repo.mails("many")
+    (whole,) = assemble([parse(mail)])
+    assert whole.problem is None
+    text = mail.splitlines(keepends=True)
+    first = next(n for n, line in enumerate(text) if b"files changed" in line) + 1
+    last = text.index(b"-- \n")
+    for number in range(first, last):
+        (series,) = assemble([parse(b"".join(text[:number]))])
+        assert series.problem, b"".join(text[:number]).decode()
+    (series,) = assemble([parse(b"".join(text[:last]))])
+    assert series.problem is None
+
+
 @pytest.mark.parametrize(
     "head",
     [

@@ -13,7 +13,7 @@ from workers.stack.depth import Kernel
 from workers.stack.kernel import ObjectDirectoryError
 from workers.stack.pack import unpack
 from workers.stack.rules import RuleError
-from workers.stack.unit import Unit
+from workers.stack.unit import MixedBuildError, Unit
 
 LOG = logging.getLogger(__name__)
 Fetch = Callable[[str], bytes]
@@ -33,7 +33,7 @@ def answer(request: StackRequest, fetch: Fetch) -> StackResult:
     policy = kernels.policy()
     try:
         kernel = _kernel(policy, request.kernel_facts, request.arch, fetch)
-    except ObjectDirectoryError as error:
+    except (ObjectDirectoryError, MixedBuildError) as error:
         return result.model_copy(update={"reason": f"call chains were not added up: {error}"})
     return result.model_copy(update=_whole(policy, kernel, packs))
 

@@ -135,9 +135,10 @@ class Compiled:
                     yield call.callee
 
     def has(self, needs: Patterns) -> bool:
-        """Whether any of some functions or source files is in this kernel."""
+        """Whether any of some functions, inlined or not, or source files is in this kernel."""
         regex, paths = _regex(needs), _paths(needs)
-        return any(map(regex.match, self.names)) or any(map(paths.match, self._files))
+        found = (any(map(regex.match, one)) for one in (self.names, self.containers))
+        return any(map(paths.match, self._files)) or any(found)
 
     def functions(self, waypoint: Waypoint) -> tuple[str, ...]:
         """Return the functions that a waypoint means; a function that was inlined: its callers.
