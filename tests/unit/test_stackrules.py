@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -263,3 +264,20 @@ def test_interrupts_on_the_same_stack_add_their_deepest_handler() -> None:
     (chain,) = Kernel(kernel, Compiled(kernel, rules()), MACHINE).chains(path)
     assert chain.after is not None
     assert (chain.after.witness_bytes, chain.budget_bytes) == (194 + 350, 2048)
+
+
+def test_the_bound_is_that_of_all_ways_not_of_the_deepest_witness() -> None:
+    kernel = program(
+        {"topa": (100, ["low"]), "topb": (90, ["low"]), "low": (30, [])},
+    )
+    paths_ = Kernel(kernel, Compiled(kernel, rules()), MACHINE)
+    both = Waypoint(name="top", functions=("top*",), scope=("all",), reason=WHY)
+    (chain,) = paths_.chains(profile(both, "low"))
+    assert chain.after is not None
+    assert chain.after.witness_bytes == chain.after.upper_bytes == 146
+    for key, (part, seen) in list(paths_.segments.items()):
+        if part is not None and part.hops[0].function == "topb":
+            paths_.segments[key] = replace(part, upper=part.upper + 500), seen
+    (chain,) = paths_.chains(profile(both, "low"))
+    assert chain.after is not None
+    assert (chain.after.witness_bytes, chain.after.upper_bytes) == (146, 636)

@@ -12,7 +12,7 @@ which guards it is *held*: that is how deep it would be.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bot.contract import Chain, Depth, Hop
 from policies.stackrules import Fact, Machine, Patterns, Profile, Waypoint
@@ -52,6 +52,7 @@ class _State:
     territory: tuple[str, str]
     facts: tuple[Fact, ...]
     parts: tuple[Part, ...] = ()
+    upper: int = 0  # of all ways to get here, not only of the deepest witness
 
     @property
     def witness(self) -> int:
@@ -147,11 +148,12 @@ class Kernel:
         if profile.tail:
             scope = self.compiled.rules.scope_files(profile.tail.scope)
             states = [
-                _State(one.at, one.territory, one.facts, (*one.parts, part))
+                replace(one, parts=(*one.parts, part), upper=one.upper + part.upper)
                 for one in states
                 if (part := self._segment(one, None, scope, ignore_guards=ignore_guards))
             ]
-        return max(states, key=lambda one: (one.witness, one.at), default=None)
+        deepest = max(states, key=lambda one: (one.witness, one.at), default=None)
+        return deepest and replace(deepest, upper=max(one.upper for one in states))
 
     def _advance(
         self, states: Sequence[_State], waypoint: Waypoint, goals: Sequence[str], node: str, *,
@@ -161,6 +163,7 @@ class Kernel:
         scope = self.compiled.rules.scope_files(waypoint.scope)
         for goal in goals:
             best: _State | None = None
+            upper = 0
             for state in states:
                 wanted = _Goal(frozenset((goal,)), node)
                 part = self._segment(state, wanted, scope, ignore_guards=ignore_guards)
@@ -171,10 +174,11 @@ class Kernel:
                     goal, territory if territory[1] else state.territory,
                     (*state.facts, *waypoint.facts), (*state.parts, part),
                 )  # fmt: skip
+                upper = max(upper, state.upper + part.upper)
                 if best is None or new.witness > best.witness:
                     best = new
             if best is not None:
-                yield best
+                yield replace(best, upper=upper)
 
     def _segment(
         self, state: _State, goal: _Goal | None, scope: Patterns, *, ignore_guards: bool
@@ -335,7 +339,7 @@ class Kernel:
 
     def _depth(self, profile: Profile, state: _State, own: bool, held: bool) -> Depth:  # noqa: FBT001
         hops = [*self._entry(profile), *_joined(state.parts)]
-        witness, upper = state.witness, sum(part.upper for part in state.parts)
+        witness, upper = state.witness, state.upper
         interrupt = self._interrupt(own)
         hops += interrupt.hops
         witness += interrupt.witness
