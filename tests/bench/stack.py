@@ -57,7 +57,7 @@ Say = Callable[[str, float, float, str], None]  # name, value, limit, detail
 TREE = "debian-6.1"
 CONFIGS = ("default", "hellwig-2010")
 PEER_SECONDS = 120
-SAMPLE = 60  # objects compiled with and without the plugin
+SAMPLE = 24  # objects compiled with and without the plugin
 # indirect calls that start what has a stack or a life of its own: no chain follows them
 BOUNDARIES = frozenset(
     {"tracepoint_func.func", "trace_event_functions.trace", "worker.current_func"}
