@@ -15,12 +15,13 @@ from workers.stack import change, compare, unit
 from workers.stack import kernel as kernels
 from workers.stack.depth import Kernel
 from workers.stack.kernel import ObjectDirectoryError
-from workers.stack.program import Program
+from workers.stack.program import Program, Resolved
 from workers.stack.rules import base as name_of
-from workers.stack.unit import FactsError, Unit
+from workers.stack.unit import CallSite, FactsError, Function, Unit
 
 TRACEPOINTS = "__traceiter_"  # one for each tracepoint: include/linux/tracepoint.h
 TYPE_ALONE = "T:"
+Sites = Sequence[tuple[Function, CallSite, Resolved]]
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,18 @@ def analyse(
     of = kernels.machine(policy, _config(directory), machine)
     with _without_collector():
         kernel = kernels.link(after, policy, of)
+        sites = [*kernel.program.sites()]
         if base is None:
             chains = _chains(policy, kernel, names)
             return Analysis(
-                of, chains, (), (), (), (), unresolved(kernel.program), stats(kernel.program)
+                of,
+                chains,
+                (),
+                (),
+                (),
+                (),
+                unresolved(kernel.program, sites),
+                stats(kernel.program, sites),
             )
         before = _shared(load(base), after)
         if kernels.machine(policy, _config(base), machine) != of:
@@ -122,7 +131,7 @@ def analyse(
         return Analysis(
             of, change.compared(policy, of, before, steps, names), result.frames, result.calls,
             change.guards(before, steps), change.targets(before, steps),
-            unresolved(kernel.program), stats(kernel.program),
+            unresolved(kernel.program, sites), stats(kernel.program, sites),
         )  # fmt: skip
 
 
@@ -171,10 +180,10 @@ def _side_files(directory: Path, objects: Sequence[str]) -> dict[str, bytes]:
     return found
 
 
-def unresolved(program: Program) -> tuple[Unresolved, ...]:
+def unresolved(program: Program, sites: Sites) -> tuple[Unresolved, ...]:
     """Return the indirect calls without a target, each place of the source once."""
     found = {}
-    for function, call, site in program.sites():
+    for function, call, site in sites:
         if site.targets:
             continue
         file, line = program.units[function.object].at(call.place)
@@ -189,18 +198,15 @@ def unresolved(program: Program) -> tuple[Unresolved, ...]:
     return tuple(found[key] for key in sorted(found))
 
 
-def stats(program: Program) -> Stats:
+def stats(program: Program, every: Sites) -> Stats:
     """Count."""
-    sites = [
-        site for function, _, site in program.sites() if not function.id.startswith(TRACEPOINTS)
-    ]
-    all_sites = sum(1 for _ in program.sites())
+    sites = [site for function, _, site in every if not function.id.startswith(TRACEPOINTS)]
     sizes = [len(site.targets) for site in sites if site.targets]
     return Stats(
         objects=len(program.units),
         functions=len(program.functions),
         calls=sum(len(calls) for calls in program.calls.values()),
-        tracepoint_calls=all_sites - len(sites),
+        tracepoint_calls=len(every) - len(sites),
         indirect_calls=len(sites),
         resolved=len(sizes),
         by_type_alone=sum(1 for s in sites if any(n.startswith(TYPE_ALONE) for n in s.nodes)),

@@ -73,6 +73,7 @@ class Compiled:
         self._barriers = [_Barrier(one) for n, one in enumerate(rules.barrier) if n not in without]
         self._by_name: dict[str, tuple[_Barrier, ...]] = {}
         self._scopes: dict[Patterns, tuple[re.Pattern[str], dict[str, bool]]] = {}
+        self._territories: dict[str, tuple[str, str]] = {}
         self._checked = False
         self._waypoints: dict[Waypoint, tuple[str, ...]] = {}
         self._assembly = [(_regex(one.functions), one.bytes) for one in rules.assembly]
@@ -110,7 +111,7 @@ class Compiled:
             self._checked = True
 
     def _check(self) -> None:
-        called = {base(one) for one in self._called()} | self.names.keys() | self.containers.keys()
+        called = {base(one) for one in self._called()} | self.names.keys()
         files = self._files
         for barrier in self._barriers:
             rule = barrier.rule
@@ -121,7 +122,9 @@ class Compiled:
                 ("callers", barrier.callers, called),
                 ("files", barrier.files, files),
             ):
-                if getattr(rule, what) and not any(map(regex.match, there)):
+                if not getattr(rule, what) or any(map(regex.match, there)):
+                    continue
+                if what == "files" or not any(map(regex.match, self.containers)):
                     raise RuleError(
                         rule.file, rule.line, f"{what} {', '.join(getattr(rule, what))}"
                     )
@@ -137,8 +140,11 @@ class Compiled:
     def has(self, needs: Patterns) -> bool:
         """Whether any of some functions, inlined or not, or source files is in this kernel."""
         regex, paths = _regex(needs), _paths(needs)
-        found = (any(map(regex.match, one)) for one in (self.names, self.containers))
-        return any(map(paths.match, self._files)) or any(found)
+        return (
+            any(map(regex.match, self.names))
+            or any(map(paths.match, self._files))
+            or any(map(regex.match, self.containers))  # last: it takes long to know them
+        )
 
     def functions(self, waypoint: Waypoint) -> tuple[str, ...]:
         """Return the functions that a waypoint means; a function that was inlined: its callers.
@@ -210,6 +216,12 @@ class Compiled:
 
     def territory(self, function_id: str) -> tuple[str, str]:
         """Return (parent, directory) of the exclusive directory a function lies in, or two "" ."""
+        known = self._territories.get(function_id)
+        if known is None:
+            known = self._territories[function_id] = self._territory(function_id)
+        return known
+
+    def _territory(self, function_id: str) -> tuple[str, str]:
         function = self._program.functions.get(function_id)
         if function is not None:
             for one in self.rules.exclusive:
