@@ -255,6 +255,7 @@ class Depth(Record):
     hops: tuple[Hop, ...]
     cycles: tuple[str, ...] = ()  # recursion met on the way, and what each adds to the upper bound
     held: tuple[str, ...] = ()  # guards that keep the chain from happening in this context
+    cut: int = 0  # calls that left the scope and were followed no further than the callee's frame
 
 
 class Chain(Record):

@@ -235,6 +235,17 @@ def test_an_aligned_frame_is_the_largest_it_can_be(compiled: Compile) -> None:
     assert not function(units, "g").aligned
 
 
+def test_an_aligned_frame_is_marked_where_gcc_counted_enough(built: Path, tmp_path: Path) -> None:
+    text = "int f(int a) { char b[48] __attribute__((aligned(16))); keep(b); return b[a]; }\n"
+    (tmp_path / "a.c").write_text(SINK + text)
+    # as the kernel is compiled: its stack is aligned to a word
+    flags = ["-mno-sse", "-mpreferred-stack-boundary=3", f"-fplugin={built}"]
+    assert gcc(tmp_path, "a", *flags).returncode == 0
+    (found,) = unit.parse((tmp_path / "a.hog").read_bytes(), "a.o").functions
+    assert (found.frame, found.aligned) == (80, True)
+    assert "\t80\tstatic" in (tmp_path / "a.su").read_text()
+
+
 def test_what_assembly_pushes_for_a_moment_is_no_frame(compiled: Compile) -> None:
     units = compiled(
         a=SINK + "long f(void) { long x; "

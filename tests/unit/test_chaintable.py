@@ -39,12 +39,17 @@ def hop(
     )  # fmt: skip
 
 
-def depth(hops: Sequence[Hop], more: int = 0, **fields: tuple[str, ...]) -> Depth:
+def depth(
+    hops: Sequence[Hop], more: int = 0, *, cycles: tuple[str, ...] = (),
+    held: tuple[str, ...] = (),
+) -> Depth:  # fmt: skip
     summed, sum_ = [], 0
     for one in hops:
         sum_ += one.frame
         summed.append(one.model_copy(update={"depth": sum_}))
-    return Depth(witness_bytes=sum_, upper_bytes=sum_ + more, hops=tuple(summed), **fields)
+    return Depth(
+        witness_bytes=sum_, upper_bytes=sum_ + more, hops=tuple(summed), cycles=cycles, held=held
+    )
 
 
 def chain(before: Depth | None, after: Depth | None, budget: int = 16384, patch: int = 1) -> Chain:

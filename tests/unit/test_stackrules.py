@@ -183,7 +183,8 @@ def test_what_leaves_the_scope_ends_there() -> None:
         {**SIMPLE, "low": (30, ["out"]), "net/b.c:out": (60, ["far"]), "far": (70, [])}
     )
     assert depth(kernel, rules(), "top", "low").witness_bytes == 186 + 130
-    assert depth(kernel, rules(), "top", "low", tail="mm").witness_bytes == 186 + 60
+    cut = depth(kernel, rules(), "top", "low", tail="mm")
+    assert (cut.witness_bytes, cut.cut) == (186 + 60, 1)
 
 
 def test_what_never_returns_is_not_followed() -> None:

@@ -354,6 +354,7 @@ class Kernel:
         return Depth(
             witness_bytes=witness, upper_bytes=upper, hops=tuple(summed), cycles=tuple(cycles),
             held=tuple(one for part in state.parts for one in part.held) if held else (),
+            cut=sum(part.cut for part in (*state.parts, interrupt)),
         )  # fmt: skip
 
     def _entry(self, profile: Profile) -> Iterator[Hop]:

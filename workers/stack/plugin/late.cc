@@ -282,10 +282,10 @@ static void late(function *fn)
 		flags += "n";
 	if (node && node->address_taken)
 		flags += "a";
-	if (aligned > atol(bytes.c_str())) {
-		bytes = std::to_string(aligned);
+	if (aligned)
 		flags += "r";
-	}
+	if (aligned > atol(bytes.c_str()))
+		bytes = std::to_string(aligned);
 	say("F\t" + symbol(fn->decl) + "\t" + place(DECL_SOURCE_LOCATION(fn->decl)) + "\t" + bytes +
 	    "\t" + kind + "\t" + flags + "\t" + type_key(TREE_TYPE(fn->decl)) + "\t" +
 	    std::to_string(transient()));
