@@ -11,8 +11,8 @@ which guards it is *held*: that is how deep it would be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from bot.contract import Chain, Depth, Hop
 from policies.stackrules import Fact, Machine, Patterns, Profile, Waypoint
@@ -20,60 +20,9 @@ from workers.stack import paths
 from workers.stack.paths import Step
 from workers.stack.program import Edge, Program
 from workers.stack.rules import Compiled, Guards, base
+from workers.stack.segments import Goal, Graph, Leaf, Part, State, deeper, joined, towards
 
 NAMED = 6  # members of a cycle that are named
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """What ends a path at a function: nothing, or a call that is not followed."""
-
-    bytes: int
-    edge: Edge | None = None
-
-
-@dataclass(frozen=True)
-class Part:
-    """A segment's deepest path."""
-
-    witness: int
-    upper: int
-    hops: tuple[Hop, ...]
-    cycles: tuple[str, ...]
-    held: tuple[str, ...]
-    cut: int  # calls out of scope that were not followed
-
-
-@dataclass(frozen=True)
-class _State:
-    """Where a chain has got to."""
-
-    at: str  # function
-    territory: tuple[str, str]
-    facts: tuple[Fact, ...]
-    parts: tuple[Part, ...] = ()
-    upper: int = 0  # of all ways to get here, not only of the deepest witness
-
-    @property
-    def witness(self) -> int:
-        return sum(part.witness for part in self.parts)
-
-
-@dataclass(frozen=True)
-class _Goal:
-    functions: frozenset[str]
-    node: str  # "R:…" where only calls through this field count
-
-
-@dataclass
-class _Graph:
-    """The calls of one segment with functions as numbers, in the order of their names."""
-
-    names: list[str] = field(default_factory=list)
-    steps: list[list[Step]] = field(default_factory=list)
-    edges: list[list[Edge]] = field(default_factory=list)
-    leaves: list[Leaf] = field(default_factory=list)
-    cut: int = 0
 
 
 @dataclass(frozen=True)
@@ -134,9 +83,9 @@ class Kernel:
         _, directory = self.compiled.territory(function)
         return directory or base(function).removesuffix("_" + waypoint.name.removeprefix("->"))
 
-    def _chain(self, profile: Profile, branch: str | None, *, ignore_guards: bool) -> _State | None:
+    def _chain(self, profile: Profile, branch: str | None, *, ignore_guards: bool) -> State | None:
         states = [
-            _State(one, ("", ""), profile.waypoint[0].facts)
+            State(one, ("", ""), profile.waypoint[0].facts)
             for one in self.compiled.functions(profile.waypoint[0])
         ]
         for waypoint in profile.waypoint[1:]:
@@ -156,21 +105,21 @@ class Kernel:
         return deepest and replace(deepest, upper=max(one.upper for one in states))
 
     def _advance(
-        self, states: Sequence[_State], waypoint: Waypoint, goals: Sequence[str], node: str, *,
+        self, states: Sequence[State], waypoint: Waypoint, goals: Sequence[str], node: str, *,
         ignore_guards: bool,
-    ) -> Iterator[_State]:  # fmt: skip
+    ) -> Iterator[State]:  # fmt: skip
         """Yield the deepest way to each goal."""
         scope = self.compiled.rules.scope_files(waypoint.scope)
         for goal in goals:
-            best: _State | None = None
+            best: State | None = None
             upper = 0
             for state in states:
-                wanted = _Goal(frozenset((goal,)), node)
+                wanted = Goal(frozenset((goal,)), node)
                 part = self._segment(state, wanted, scope, ignore_guards=ignore_guards)
                 if part is None:
                     continue
                 territory = self.compiled.territory(goal)
-                new = _State(
+                new = State(
                     goal, territory if territory[1] else state.territory,
                     (*state.facts, *waypoint.facts), (*state.parts, part),
                 )  # fmt: skip
@@ -181,7 +130,7 @@ class Kernel:
                 yield replace(best, upper=upper)
 
     def _segment(
-        self, state: _State, goal: _Goal | None, scope: Patterns, *, ignore_guards: bool
+        self, state: State, goal: Goal | None, scope: Patterns, *, ignore_guards: bool
     ) -> Part | None:
         facts = () if ignore_guards else state.facts
         key = (state.at, state.territory, state.facts, goal, scope, ignore_guards)
@@ -191,13 +140,13 @@ class Kernel:
         return self.segments[key][0]
 
     def _search(
-        self, state: _State, goal: _Goal | None, scope: Patterns, facts: tuple[Fact, ...]
+        self, state: State, goal: Goal | None, scope: Patterns, facts: tuple[Fact, ...]
     ) -> tuple[Part | None, frozenset[str]]:
         """Return the deepest path, and the functions that were looked at for it."""
         graph, seen = self._graph(state, goal, scope, facts)
         return self._part(graph, state, goal), seen
 
-    def _part(self, graph: _Graph, state: _State, goal: _Goal | None) -> Part | None:
+    def _part(self, graph: Graph, state: State, goal: Goal | None) -> Part | None:
         if goal is None:
             ends = {number: leaf.bytes for number, leaf in enumerate(graph.leaves)}
         else:
@@ -211,12 +160,12 @@ class Kernel:
         return Part(found.witness, found.upper, hops, cycles, held, graph.cut)
 
     def _graph(
-        self, state: _State, goal: _Goal | None, scope: Patterns, facts: tuple[Fact, ...]
-    ) -> tuple[_Graph, frozenset[str]]:
+        self, state: State, goal: Goal | None, scope: Patterns, facts: tuple[Fact, ...]
+    ) -> tuple[Graph, frozenset[str]]:
         """Return the calls from a function that policy leaves; towards a goal, only those."""
         ways: dict[str, dict[str, tuple[int, Edge]]] = {}
         leaves: dict[str, Leaf] = {}
-        graph = _Graph()
+        graph = Graph()
         todo = [state.at]
         seen = {state.at}
         while todo:
@@ -231,7 +180,7 @@ class Kernel:
                         todo.append(callee)
         looked_at = frozenset(seen)
         if goal is not None:
-            seen = _towards(ways, goal.functions) | {state.at}
+            seen = towards(ways, goal.functions) | {state.at}
         graph.names = sorted(seen)
         number = {name: n for n, name in enumerate(graph.names)}
         for name in graph.names:
@@ -242,8 +191,8 @@ class Kernel:
         return graph, looked_at
 
     def _calls(
-        self, caller: str, state: _State, goal: _Goal | None, scope: Patterns,
-        facts: tuple[Fact, ...], graph: _Graph,
+        self, caller: str, state: State, goal: Goal | None, scope: Patterns,
+        facts: tuple[Fact, ...], graph: Graph,
     ) -> tuple[dict[str, tuple[int, Edge]], Leaf]:  # fmt: skip
         """Return the calls of one function that may be followed, and how a path ends in it."""
         edges, leaf = self._allowed(caller)
@@ -256,7 +205,7 @@ class Kernel:
                 continue
             if not wanted and not self._inside(edge.callee, state.territory, scope):
                 graph.cut += 1
-                leaf = _deeper(leaf, frame, self.compiled.frame(edge.callee), edge)
+                leaf = deeper(leaf, frame, self.compiled.frame(edge.callee), edge)
                 continue
             if facts and self.guards.held(unit, edge, facts):
                 continue
@@ -279,7 +228,7 @@ class Kernel:
                 if cost is None:
                     kept.append(edge)
                 else:
-                    leaf = _deeper(leaf, frame, self.compiled.frame(edge.callee) + cost, edge)
+                    leaf = deeper(leaf, frame, self.compiled.frame(edge.callee) + cost, edge)
             known = self._sorted[caller] = tuple(kept), leaf
         return known
 
@@ -290,7 +239,7 @@ class Kernel:
         return self.compiled.in_scope(callee, scope)
 
     def _hops(
-        self, graph: _Graph, start: int, found: paths.Deepest, facts: tuple[Fact, ...], *,
+        self, graph: Graph, start: int, found: paths.Deepest, facts: tuple[Fact, ...], *,
         open_end: bool,
     ) -> tuple[tuple[Hop, ...], tuple[str, ...]]:  # fmt: skip
         hops, held = [], []
@@ -330,15 +279,15 @@ class Kernel:
             dynamic=bool(function and function.kind == "d"),
         )  # fmt: skip
 
-    def _cycle(self, graph: _Graph, cycle: paths.Cycle) -> str:
+    def _cycle(self, graph: Graph, cycle: paths.Cycle) -> str:
         names = [base(graph.names[one]) for one in cycle.members]
         shown = ", ".join(names[:NAMED])
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         way = "each at most once on the stack" if cycle.exact else "charged in full"
         return f"recursion among {len(names)} functions, {way}: {shown}{more}"
 
-    def _depth(self, profile: Profile, state: _State, own: bool, held: bool) -> Depth:  # noqa: FBT001
-        hops = [*self._entry(profile), *_joined(state.parts)]
+    def _depth(self, profile: Profile, state: State, own: bool, held: bool) -> Depth:  # noqa: FBT001
+        hops = [*self._entry(profile), *joined(state.parts)]
         witness, upper = state.witness, state.upper
         interrupt = self._interrupt(own)
         hops += interrupt.hops
@@ -387,41 +336,7 @@ class Kernel:
         scope = self.compiled.rules.scope_files(handlers.scope)
         for name in handlers.functions:
             for function in self.compiled.names.get(name, ()):
-                state = _State(function, ("", ""), ())
+                state = State(function, ("", ""), ())
                 part = self._segment(state, None, scope, ignore_guards=True)
                 if part is not None:
                     yield part
-
-
-def _deeper(leaf: Leaf, frame: int, beyond: int, edge: Edge) -> Leaf:
-    bytes_ = beyond if edge.tail else frame + beyond
-    return Leaf(bytes_, edge) if bytes_ > leaf.bytes else leaf
-
-
-def _towards(ways: dict[str, dict[str, tuple[int, Edge]]], goals: Iterable[str]) -> set[str]:
-    callers: dict[str, list[str]] = {}
-    for caller, found in ways.items():
-        for callee in found:
-            callers.setdefault(callee, []).append(caller)
-    seen = {goal for goal in goals if goal in ways}
-    todo = sorted(seen)
-    while todo:
-        for caller in callers.get(todo.pop(), ()):
-            if caller not in seen:
-                seen.add(caller)
-                todo.append(caller)
-    return seen
-
-
-def _joined(parts: Sequence[Part]) -> Iterator[Hop]:
-    """Put segments together: a goal's hop, of no bytes, tells how the next one was reached."""
-    reached: Hop | None = None
-    for number, part in enumerate(parts):
-        hops = list(part.hops)
-        if reached is not None:
-            first = hops[0]
-            hops[0] = reached.model_copy(update={"frame": first.frame})
-        last = number == len(parts) - 1
-        if not last:
-            reached = hops.pop()
-        yield from hops
