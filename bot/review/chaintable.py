@@ -126,8 +126,10 @@ def reached(hop: Hop) -> str:
         return f"via {clean(hop.inlined[-1])}" if hop.inlined else ""
     tail, how = ("tail, ", how.removeprefix("tail call, ")) if "tail call, " in how else ("", how)
     if how.startswith("field "):  # "field a_ops.writepage of x" is "->writepage of x" in C
-        record, _, rest = how.removeprefix("field ").partition(".")
-        how = f"->{rest}" if rest and " " not in record else how
+        field, of, owner = how.removeprefix("field ").partition(" of ")
+        # a record without a name is "<skbuff.h:887>", with a dot of its own
+        record, dot, name = field.rpartition(".")
+        how = f"->{name}{of}{owner}" if dot and " " not in record else how
     return tail + how
 
 

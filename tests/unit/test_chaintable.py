@@ -324,3 +324,16 @@ def test_the_headline_is_one_sentence_on_one_line(found: Chain) -> None:
     assert said.startswith("direct-reclaim-writepage, ext4: ")
     assert said.endswith(".")
     assert said == headline(found)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("field address_space_operations.writepage of ext4_aops", "->writepage of ext4_aops"),
+        ("field <skbuff.h:887>.destructor", "->destructor"),
+        ("tail call, field blk_mq_ops.queue_rq", "tail, ->queue_rq"),
+    ],
+)
+def test_a_field_is_spelled_as_in_c(how: str, said: str) -> None:
+    lines = table(chain(None, depth([hop("a", 8), hop("b", 8, how)])))
+    assert lines[-1].endswith(f"<- {said}")
