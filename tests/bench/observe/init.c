@@ -384,10 +384,11 @@ static void read_about(const char *nothing)
 static void mount_in_a_file(const char *disk)
 {
 	static char block[BLOCK];
-	int from = open(disk, O_RDONLY), file = open("/ext4/image", O_RDWR | O_CREAT, 0600);
-	int loop = open("/dev/loop0", O_RDWR);
+	int from = open(disk, O_RDONLY), loop = open("/dev/loop0", O_RDWR), file;
 	ssize_t bytes;
 
+	mkdir("/ext4/apart", 0700);	/* where nobody else writes */
+	file = open("/ext4/apart/image", O_RDWR | O_CREAT, 0600);
 	while ((bytes = read(from, block, sizeof(block))) > 0)
 		try(write(file, block, bytes));
 	must(!ioctl(loop, LOOP_SET_FD, file), "loop");
@@ -508,7 +509,7 @@ static void mount_system(void)
 		mkdir(tops[i][1], 0755);
 		must(!mount(tops[i][0], tops[i][1], tops[i][0], 0, NULL), tops[i][1]);
 	}
-	put(CGROUP "cgroup.subtree_control", "+memory +io", 0);
+	put(CGROUP "cgroup.subtree_control", "+memory", 0);
 }
 
 int main(int argc, char **argv)
