@@ -173,6 +173,17 @@ def test_a_function_is_found_however_it_got_into_the_field(compiled: Compile, te
     assert edge.how.startswith("field ops.get")
 
 
+def test_an_array_of_pointers_in_memory_is_known_by_type(compiled: Compile) -> None:
+    units = compiled(
+        a=SINK + OPS + "void *room(int);\n"
+        "static void fill(struct ops *p, int (**all)(int), int n) { p->get = all[n]; }\n"
+        "void user(struct ops *p)\n"
+        "{ int (**all)(int) = room(9); all[0] = one; fill(p, all, 0); }\n"
+        "int f(struct ops *p) { return p->get(1) + 1; }\n"
+    )
+    assert callees(units, "f") == ["one"]
+
+
 def test_members_of_a_union_are_one_place(compiled: Compile) -> None:
     units = compiled(
         a="union u { int (*a)(int); int (*b)(int); };\nint one(int x) { return x + 1; }\n"

@@ -34,6 +34,11 @@ EXPLAINED: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r".*",
+        r"__(?:put|get)_user_nocheck_\d+",
+        "a label inside of __put_user_N or __get_user_N (arch/x86/lib/putuser.S, getuser.S)",
+    ),
+    (
+        r".*",
         r"asm_\w+|entry_\w+|error_entry|exc_\w+|sysvec_\w+|common_interrupt",
         "an exception or interrupt, which comes between any two instructions",
     ),

@@ -9,6 +9,7 @@
  *   P:FN#N       parameter N of a function, from 0
  *   S:PLACE#N    argument N of the indirect call at a place
  *   r:FUNCTION   what a function returns
+ *   M:           memory that is not followed: nothing reads it but T:
  *   T:TYPE       any function of a type whose address is taken: all that is known
  */
 #include "stackhog.h"
@@ -254,9 +255,15 @@ static void flow(const std::string &to, tree value, tree to_type)
 {
 	bool typed = is_function_pointer(to_type);
 
-	if (to.empty() || to == "R:" || (!typed && !may_carry(to_type)))
+	if (!typed && !may_carry(to_type))
 		return;
 	for (const std::string &from : sources(value)) {
+		/* into memory that is not followed: its address is taken all the same */
+		if (to.empty()) {
+			if (from[0] == 'f')
+				say_once("X\tM:\t" + from);
+			continue;
+		}
 		if (from == to)
 			continue;
 		if (typed || from[0] == 'f' ||
