@@ -11,7 +11,7 @@ from workers.stack import paths
 from workers.stack.paths import Deepest, Step
 
 Graph = Sequence[Sequence[Step]]
-NODES = 7
+NODES = 8
 
 
 @st.composite
@@ -79,6 +79,43 @@ def test_the_witness_is_a_simple_path_that_adds_up(
         at, bytes_ = step.to, bytes_ + step.bytes
         seen.add(at)
     assert found.witness == bytes_ + ends[at]
+
+
+@given(graphs(), ENDS, st.sampled_from([3, 20, paths.BUDGET]))
+def test_one_question_has_one_answer(graph: Graph, ends: Mapping[int, int], budget: int) -> None:
+    backwards = dict(sorted(ends.items(), reverse=True))
+    assert search(graph, ends, budget) == search(graph, backwards, budget)
+
+
+@given(graphs(), ENDS, st.lists(st.integers(0, NODES - 1), min_size=1, max_size=4))
+def test_the_best_of_several_starts_is_found(
+    graph: Graph, ends: Mapping[int, int], starts: list[int]
+) -> None:
+    longest = max(brute(graph, ends, start, frozenset({start})) for start in starts)
+    found = paths.deepest(starts, graph.__getitem__, ends)
+    assert (found.witness if found else -1) == longest
+    assert (found.upper if found else -1) == longest
+
+
+def test_what_is_not_taken_apart_is_charged_with_all_its_frames() -> None:
+    # 0 → {1 ⇄ 2 ⇄ 3} → 4, all of which call one another
+    inside = {1: 10, 2: 20, 3: 40}
+    graph = [
+        [Step(1, 5, 0)],
+        *(
+            [Step(to, bytes_, n) for n, to in enumerate(o for o in (*inside, 4) if o != at)]
+            for at, bytes_ in inside.items()
+        ),
+        [],
+    ]
+    whole, cut = search(graph, {4: 8}), search(graph, {4: 8}, 1)
+    assert whole is not None
+    assert cut is not None
+    assert (whole.witness, whole.upper) == (83, 83)
+    assert cut.witness < 83 <= cut.upper
+    assert ([one.exact for one in whole.cycles], [one.exact for one in cut.cycles]) == (
+        [True], [False],
+    )  # fmt: skip
 
 
 @given(graphs())
