@@ -186,10 +186,10 @@ def test_functions_without_source_have_any_type() -> None:
 
 
 def test_assembly_calls_through_a_pointer_of_any_type() -> None:
-    by = made(
-        "b", "one", "wide", types={"wide": LONG}, flows=[("V:at", "f:one"), ("V:at", "f:wide")]
-    )
-    assert [name for name, _ in reached(asking("V:at", type_="asm"), by)] == ["one", "wide"]
+    flows = [("V:at", "f:one"), ("V:at", "f:wide"), ("V:at", "f:without_source")]
+    by = made("b", "one", "wide", types={"wide": LONG}, flows=flows)
+    found = [name for name, _ in reached(asking("V:at", type_="asm"), by)]
+    assert found == ["one", "wide", "without_source"]
 
 
 def test_by_type_alone_means_those_whose_address_is_taken() -> None:

@@ -27,6 +27,8 @@ BODY = (
     "end\t10",
 )
 
+FUNCTION = BODY[3]
+
 
 def facts(*lines: str, head: str = HEAD) -> bytes:
     return "".join(f"{line}\n" for line in (head, *(lines or BODY))).encode()
@@ -63,6 +65,20 @@ def test_every_kind_of_line_is_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("flags", "means"),
+    [
+        ("", (False, False, False)), ("ga", (False, False, False)), ("w", (True, False, False)),
+        ("n", (False, True, False)), ("r", (False, False, True)),
+    ],
+)  # fmt: skip
+def test_every_flag_means_one_thing(flags: str, means: tuple[bool, bool, bool]) -> None:
+    (found,) = unit.parse(
+        facts(BODY[0], FUNCTION.replace("\ta\t", f"\t{flags}\t"), "end\t1"), "mm/vmscan.o"
+    ).functions
+    assert (found.weak, found.no_return, found.aligned) == means
+
+
+@pytest.mark.parametrize(
     ("main", "path", "file"),
     [
         ("/build/src/mm/vmscan.c", "/build/src/mm/vmscan.c", "mm/vmscan.c"),
@@ -78,9 +94,6 @@ def test_files_are_relative_to_the_tree(main: str, path: str, file: str) -> None
     assert found.files == [file]
 
 
-FUNCTION = BODY[3]
-
-
 @pytest.mark.parametrize(
     ("data", "words"),
     [
@@ -92,6 +105,7 @@ FUNCTION = BODY[3]
         (facts()[: len(facts()) // 2], "is cut short"),
         (facts(*BODY[:-1]), "is cut short"),
         (facts(*BODY, "N\tlate.c"), "is cut short"),
+        (facts() + b"X", "is cut short"),
         (facts().replace(b"hog\t1\t", b"hog\t2\t"), "is not a facts file of this version"),
         (facts().replace(b"stackhog\t1", b"1\tstackhog"), "is not a facts file of this version"),
         (facts().replace(b"12.2.0\t8\t", b"12.2.0\t"), "is not a facts file of this version"),
