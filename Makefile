@@ -1,7 +1,7 @@
 # stackhog: `make demo` and `make test` set up all they need.
 .DELETE_ON_ERROR:
 .PHONY: help demo test check bench setup lock clean
-.PHONY: start warm cold stack
+.PHONY: start warm cold stack stress
 
 PYTHON ?= python3
 VENV := .venv
@@ -41,9 +41,9 @@ check: setup
 
 # `make bench stack` runs one of them
 bench: setup
-	$(VENV)/bin/python -m tests.bench $(filter start warm cold stack,$(MAKECMDGOALS))
+	$(VENV)/bin/python -m tests.bench $(filter start warm cold stack stress,$(MAKECMDGOALS))
 
-start warm cold stack:
+start warm cold stack stress:
 	@:
 
 lock:

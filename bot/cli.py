@@ -16,7 +16,7 @@ import click
 from bot.errors import StackhogError, TheirsError
 
 FINDINGS, WRONG_INPUT, OUR_FAILURE = 1, 2, 3
-VERBS = ("doctor", "review", "series", "stack", "tree", "worker")
+VERBS = ("doctor", "review", "series", "stack", "stress", "tree", "worker")
 
 
 class Verbs(click.Group):
@@ -27,6 +27,7 @@ class Verbs(click.Group):
         "review": "Review a patch series; print the reply mail.",
         "series": "Print the patch series found in mail.",
         "stack": "Add up the deepest call chains of a built kernel.",
+        "stress": "Boot a kernel under reclaim stress in QEMU.",
         "tree": "Add and list the kernel trees to review against.",
         "worker": "Run jobs from a broker.",
     }

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from bot.errors import OursError as OursError  # noqa: PLC0414 - an explicit re-export
 from bot.errors import StackhogError as StackhogError  # noqa: PLC0414
 from bot.errors import TheirsError as TheirsError  # noqa: PLC0414
+from policies.stress import Filesystem, Metric, Profile
 
 VERSION: Literal[1] = 1
 
@@ -173,6 +174,10 @@ class BuildResult(Record):
     base_facts: str | None = None  # artifact: facts, before the series, of every object it rebuilt
     config_file: str | None = None  # artifact: the .config that was built
     image: str | None = None  # artifact: the linked kernel after the last patch
+    vmlinux: str | None = None  # artifact: the same with symbols
+    base_image: str | None = None  # artifact: the kernel before the series
+    base_vmlinux: str | None = None  # artifact
+    decoder: str | None = None  # artifact: scripts/decode_stacktrace.sh before the series
     patches: tuple[PatchBuilt, ...] = ()
     misfit: Misfit | None = None
     refusal: Refusal | None = None
@@ -310,6 +315,123 @@ class StackResult(Record):
     objects: int = 0  # compared
 
 
+class Kernel(Record):
+    """A kernel that can be booted."""
+
+    image: str  # artifact: a bzImage
+    vmlinux: str | None = None  # artifact: the same with symbols, to decode what it says
+
+
+class StressRequest(Record):
+    """Boot a kernel, and the one before the series, under each profile on each filesystem."""
+
+    version: Literal[1] = VERSION
+    patched: Kernel
+    base: Kernel | None = None  # None: nothing to compare with
+    runs: tuple[tuple[Profile, Filesystem], ...]
+    decoder: str | None = None  # artifact: the tree's scripts/decode_stacktrace.sh
+
+
+class Ending(StrEnum):
+    """How a guest went, as the host saw it; no two of them can be mistaken for one another."""
+
+    DONE = "done"  # right exit code, whole account, every sensor alive
+    CRASHED = "crashed"  # the kernel said so, and did not reach the end
+    STALLED = "stalled"  # the guest itself saw that nothing moved any more
+    HUNG = "hung"  # silent, and its processors idle
+    SPUN = "spun"  # silent, and its processors busy
+    SLOW = "slow"  # neither silent nor done when the time was up
+    SETUP = "setup"  # the guest could not be prepared: `problem` says why
+    KILLED = "killed"  # a process of the workload died by a signal that no OOM kill explains
+    EARLY = "early"  # left before the account was whole, whatever its exit code
+    FLOODED = "flooded"  # said more than it may
+    FORGED = "forged"  # records that the guest's own program did not write
+    DEAF = "deaf"  # a sensor did not prove itself
+    BROKEN = "broken"  # QEMU itself failed
+
+
+class ConsoleReport(Record):
+    """Something bad that the kernel said of itself."""
+
+    kind: str
+    title: str  # without what differs from boot to boot
+    first: str  # the first bad line as printed, without the time
+    number: int  # of that line on the console, 1-based
+    lines: tuple[str, ...]
+    stack: tuple[str, ...]  # functions, innermost first
+    function: str | None
+    fingerprint: str
+    decoded: tuple[str, ...] = ()  # lines with file and line, where that could be found out
+
+
+class StackSeen(Record):
+    """A stack below pageout() as the stack tracer saw it."""
+
+    depth: int  # bytes
+    frames: tuple[tuple[str, int, int], ...]  # function, offset, bytes; innermost first
+
+
+class DirectWrite(Record):
+    """File folios that direct reclaim gave to ->writepage from one place."""
+
+    task: str
+    count: int
+    stack: tuple[str, ...]  # innermost first
+
+
+class Verified(Record):
+    """A disk's file compared with what was written to it, after the disk was mounted anew."""
+
+    filesystem: str
+    pages: int
+    bad: int
+    unread: int
+    shown: tuple[str, ...] = ()  # of the first bad pages: number, and zero, stale, torn or new
+
+
+class Boot(Record):
+    """One boot, by what was measured."""
+
+    ending: Ending
+    problem: str = ""  # one sentence where the ending needs one
+    seconds: float
+    accelerator: str  # "tcg" or "kvm"
+    release: str = ""
+    metrics: tuple[tuple[Metric, int], ...] = ()  # sorted by name
+    counters: tuple[tuple[str, int], ...] = ()  # differences of vmstat and the like, sorted
+    operations: int = 0
+    direct_writes: tuple[DirectWrite, ...] = ()
+    stacks: tuple[StackSeen, ...] = ()
+    reports: tuple[ConsoleReport, ...] = ()
+    verified: tuple[Verified, ...] = ()
+    console: str | None = None  # artifact
+    account: str | None = None  # artifact: the guest's records
+
+
+class StressRun(Record):
+    """A profile on a filesystem: boots of the base and of the patched kernel."""
+
+    profile: Profile
+    filesystem: Filesystem
+    base: tuple[Boot, ...]
+    patched: tuple[Boot, ...]
+    kept: int = 0  # how many of the base's boots were made for an earlier series
+    new_functions: tuple[str, ...] = ()  # on stacks of the patched kernel, and not in the base
+    gone_functions: tuple[str, ...] = ()  # on stacks of the base, and not in the patched kernel
+    dumps: str | None = None  # artifact: stacks of the patched kernel as ftrace prints them
+
+
+class StressResult(Record):
+    """What a stress job answers: facts alone, judged by bot/review/stress.py."""
+
+    version: Literal[1] = VERSION
+    outcome: Outcome
+    reason: str = ""
+    accelerator: str = ""
+    accelerator_reason: str = ""
+    runs: tuple[StressRun, ...] = ()
+
+
 class Progress(Record):
     """What a running job is doing, for the person who waits."""
 
@@ -334,6 +456,14 @@ class FindingKind(StrEnum):
     CHAIN_GREW = "chain-grew"
     GUARD_LOST = "guard-lost"
     TARGET_NEW = "target-new"
+    KERNEL_REPORT = "kernel-report"
+    STALL = "stall"
+    DIRECT_WRITE = "direct-write"
+    DATA_LOST = "data-lost"
+    OOM_KILL = "oom-kill"
+    STACK_DEEPER = "stack-deeper"
+    LESS_EFFICIENT = "less-efficient"
+    ODD_GUEST = "odd-guest"
 
 
 class Severity(StrEnum):

@@ -232,7 +232,7 @@ class _Series:
         broken = next((patch for patch in built if patch.error), None)
         config = layers.read(self._objects(), ".config")
         image = layers.read(self._objects(), IMAGES.get(self.baseline.config.arch, ""))
-        return BuildResult(
+        found = BuildResult(
             outcome=Outcome.FAILED if broken else Outcome.PASSED,
             reason=f"patch {broken.index} does not build" if broken else "",
             base_commit=self.request.base,
@@ -253,6 +253,19 @@ class _Series:
             else coverage.not_compiled(needs, self._objects(), self.applied.touched()),
             steps=tuple(self.steps.taken),
         )
+        return found if broken else found.model_copy(update=self._to_boot())
+
+    def _to_boot(self) -> dict[str, str | None]:
+        """Store what a stress job needs besides the image."""
+        image = IMAGES.get(self.baseline.config.arch, "")
+        sources = (self.baseline.source,)
+        found = {
+            "vmlinux": layers.read(self._objects(), "vmlinux"),
+            "base_image": layers.read(self.baseline.objects, image),
+            "base_vmlinux": layers.read(self.baseline.objects, "vmlinux"),
+            "decoder": layers.read(sources, "scripts/decode_stacktrace.sh"),
+        }
+        return {name: self.artifacts.put(data) if data else None for name, data in found.items()}
 
 
 def _release(base: Baseline) -> str:

@@ -39,3 +39,8 @@ class WorkerConfig:
     def builds(self) -> Path:
         """Upper layers of running builds."""
         return self.cache / "builds"
+
+    @property
+    def stress(self) -> Path:
+        """The guest's program, disk images, kept results of base kernels."""
+        return self.cache / "stress"

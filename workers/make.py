@@ -10,7 +10,7 @@ from bot.contract import KernelConfig
 from workers.sandbox import OBJ, SRC
 
 # what the stack analysis reads; see gcc(1). The reply prints the same flags.
-KCFLAGS = "-fstack-usage -fcallgraph-info=su,da"
+KCFLAGS = "-g1 -fstack-usage -fcallgraph-info=su,da"
 # what writes the facts of the stack analysis; the same path in every cell, since kbuild
 # compiles anew what it would compile with another command line
 PLUGIN = "/build/plugin/stackhog.so"

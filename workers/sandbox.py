@@ -24,7 +24,7 @@ import os
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -36,6 +36,7 @@ from workers.watch import DiskWatch
 
 SRC = "/build/src"
 OBJ = "/build/obj"
+SCRATCH = "/scratch"  # of a box
 TMP_BYTES = 1 << 29  # /tmp inside: gcc's temporary files, counted as memory
 INSIDE_UID = 1000  # what an unprivileged caller is called inside
 HIDDEN = ("/usr/src", "/usr/local", "/usr/share/doc")  # not toolchain, perhaps private
@@ -104,7 +105,8 @@ def _overlay(layers: Layers, at: Path) -> list[str]:
     return lines
 
 
-def _bwrap(cell: Cell, seccomp_fd: int) -> list[str]:
+def _namespaces() -> list[str]:
+    """Return bubblewrap with its namespaces, the toolchain and an empty /tmp."""
     argv = ["bwrap", "--die-with-parent", "--new-session", "--unshare-pid", "--unshare-net"]
     argv += ["--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "stackhog"]
     if _is_root():
@@ -125,25 +127,39 @@ def _bwrap(cell: Cell, seccomp_fd: int) -> list[str]:
     argv += ["--perms", "0755", "--dir", "/etc"]
     argv += ["--ro-bind-try", "/etc/alternatives", "/etc/alternatives"]
     argv += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
-    argv += ["--perms", "1777", "--size", str(TMP_BYTES), "--tmpfs", "/tmp"]  # noqa: S108
-    argv += ["--perms", "0755", "--dir", str(Path(SRC).parent)]
-    argv += ["--ro-bind", str(cell.stage / "src"), SRC, "--bind", str(cell.stage / "obj"), OBJ]
-    for outside, inside in cell.shown:
+    return [*argv, "--perms", "1777", "--size", str(TMP_BYTES), "--tmpfs", "/tmp"]  # noqa: S108
+
+
+def _shown(shown: Sequence[tuple[Path, str]]) -> list[str]:
+    argv = []
+    for outside, inside in shown:
         argv += ["--perms", "0755", "--dir", str(Path(inside).parent)]
         argv += ["--ro-bind", str(outside), inside]
-    argv += ["--remount-ro", "/", "--chdir", OBJ, "--clearenv"]
-    argv += [word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)]
+    return argv
+
+
+def _ended(chdir: str, environment: Mapping[str, str], seccomp_fd: int) -> list[str]:
+    argv = ["--remount-ro", "/", "--chdir", chdir, "--clearenv"]
+    argv += [word for name, value in environment.items() for word in ("--setenv", name, value)]
     return [*argv, "--seccomp", str(seccomp_fd), "--"]
 
 
-def _limited(cell: Cell, argv: Sequence[str]) -> list[str]:
+def _bwrap(cell: Cell, seccomp_fd: int) -> list[str]:
+    argv = [*_namespaces(), "--perms", "0755", "--dir", str(Path(SRC).parent)]
+    argv += ["--ro-bind", str(cell.stage / "src"), SRC, "--bind", str(cell.stage / "obj"), OBJ]
+    return [*argv, *_shown(cell.shown), *_ended(OBJ, ENVIRONMENT, seccomp_fd)]
+
+
+def _limited(
+    limits: Limits, uid: int, argv: Sequence[str], groups: Sequence[int] = ()
+) -> list[str]:
     """Drop the user and set the rlimits, from inside the cell."""
     drop = ["setpriv", "--no-new-privs"]
     if _is_root():
-        user = str(cell.uid)
-        drop += ["--reuid", user, "--regid", user, "--clear-groups"]
+        user, named = str(uid), ",".join(map(str, groups))
+        drop += ["--reuid", user, "--regid", user]
+        drop += ["--groups", named] if named else ["--clear-groups"]
         drop += ["--bounding-set=-all", "--inh-caps=-all"]
-    limits = cell.limits
     rlimits = ["prlimit", "--core=0", "--nofile=4096", f"--fsize={limits.file_bytes}"]
     rlimits += [f"--as={limits.memory_bytes}", f"--nproc={limits.processes}"]
     rlimits += [f"--cpu={limits.wall_seconds * 2}", "--memlock=0", "--msgqueue=0"]
@@ -154,7 +170,7 @@ def _script(cell: Cell, groups: Sequence[Path], argv: Sequence[str], seccomp_fd:
     lines = ["set -eu"]
     lines += [f"echo $$ > {shlex.quote(str(group))}" for group in groups]
     lines += _overlay(cell.src, cell.stage / "src") + _overlay(cell.obj, cell.stage / "obj")
-    inside = [*_bwrap(cell, seccomp_fd), *_limited(cell, argv)]
+    inside = [*_bwrap(cell, seccomp_fd), *_limited(cell.limits, cell.uid, argv)]
     return "\n".join([*lines, f"exec {shlex.join(inside)}"])
 
 
@@ -194,6 +210,46 @@ def started(cell: Cell, argv: Sequence[str]) -> Iterator[tuple[subprocess.Popen[
             )  # fmt: skip
             with process.killed_at_end(running):
                 yield running, watch
+    finally:
+        os.close(fd)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A cell without trees: some files to look at, one directory to write to."""
+
+    scratch: Path  # at SCRATCH inside
+    limits: Limits
+    uid: int
+    shown: tuple[tuple[Path, str], ...] = ()  # (file outside, path inside), read-only
+    devices: tuple[str, ...] = ()  # device files that may be used, e.g. /dev/kvm
+
+
+@contextmanager
+def boxed(box: Box, argv: Sequence[str], fds: Sequence[int]) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command in the box with pipes on its standard streams and ``fds`` handed on.
+
+    On the way out everything in the box is dead.
+    """
+    box.scratch.mkdir(parents=True, exist_ok=True)
+    if _is_root():
+        os.chown(box.scratch, box.uid, box.uid)
+    fd = seccomp.descriptor()
+    inside = [*_namespaces(), "--bind", str(box.scratch), SCRATCH, *_shown(box.shown)]
+    inside += [word for device in box.devices for word in ("--dev-bind", device, device)]
+    inside += _ended(SCRATCH, ENVIRONMENT | {"TMPDIR": SCRATCH}, fd)
+    owners = sorted({os.stat(device).st_gid for device in box.devices})  # noqa: PTH116 - a device
+    inside += _limited(box.limits, box.uid, argv, owners)
+    try:
+        with cgroup.limited(box.limits) as groups:
+            joins = [f"echo $$ > {shlex.quote(str(group))}" for group in groups]
+            script = "\n".join(["set -eu", *joins, f"exec {shlex.join(inside)}"])
+            running = process.spawn(
+                ["sh", "-c", script], env={"PATH": ENVIRONMENT["PATH"]}, stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=(fd, *fds),
+            )  # fmt: skip
+            with process.killed_at_end(running):
+                yield running
     finally:
         os.close(fd)
 

@@ -19,12 +19,15 @@ from bot.contract import (
     StackhogError,
     StackRequest,
     StackResult,
+    StressRequest,
+    StressResult,
     TheirsError,
 )
 from workers import build as building
 from workers.artifacts import Artifacts
 from workers.config import WorkerConfig
 from workers.stack import answer
+from workers.stress import run as stressing
 from workers.watch import DiskFullError
 
 LOG = logging.getLogger(__name__)
@@ -103,4 +106,18 @@ def stack(self: Task, request: Json) -> Json:
         self,
         lambda: answer.answer(StackRequest.model_validate(request), artifacts.get),
         lambda outcome, reason: StackResult(outcome=outcome, reason=reason),
+    )
+
+
+@shared_task(bind=True, name=f"stackhog.{Queue.STRESS}")  # type: ignore[untyped-decorator]
+def stress(self: Task, request: Json) -> Json:
+    """Run a StressRequest; returns a StressResult."""
+
+    def report(progress: Progress) -> None:
+        self.update_state(state=PROGRESS, meta=progress.model_dump(mode="json"))
+
+    return _answer(
+        self,
+        lambda: stressing.run(_worker(self), StressRequest.model_validate(request), report),
+        lambda outcome, reason: StressResult(outcome=outcome, reason=reason),
     )

@@ -15,13 +15,26 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, formataddr, getaddresses, parseaddr
 
-from bot.contract import Apply, BuildResult, Finding, FindingKind, KernelConfig, StackResult
+from bot.contract import (
+    Apply,
+    BuildResult,
+    Finding,
+    FindingKind,
+    KernelConfig,
+    StackResult,
+)
 from bot.mail import quote
 from bot.mail.headers import Address, printable
 from bot.mail.series import Series
 from policies.schema import ReplyGate
 
 WIDTH = 72
+EVIDENCE = 34  # lines of a stack or a trace
+IN_GUESTS = frozenset({
+    FindingKind.KERNEL_REPORT, FindingKind.STALL, FindingKind.DATA_LOST, FindingKind.DIRECT_WRITE,
+    FindingKind.OOM_KILL, FindingKind.ODD_GUEST, FindingKind.STACK_DEEPER,
+    FindingKind.LESS_EFFICIENT,
+})  # fmt: skip
 QUOTED = 12  # lines of a misfit or of gcc that are repeated
 POLICY = SMTP.clone(max_line_length=78, linesep="\n")
 HOW = {
@@ -44,6 +57,8 @@ class Run:
     headline: str  # one sentence
     findings: tuple[Finding, ...]
     key: str  # what makes this run different from another one of the same series
+    booted: tuple[str, ...] = ()  # what the boots reached, a sentence each
+    boot_lines: tuple[str, ...] = ()  # commands that boot the kernel without the bot
 
 
 @dataclass(frozen=True)
@@ -154,6 +169,8 @@ def _what_was_run(series: Series, run: Run) -> Iterator[str]:
     yield from _wrapped(" ".join(_odd_ways(build)))
     if run.stack is not None:
         yield from _wrapped(_counted(run.stack))
+    for sentence in run.booted:
+        yield from _wrapped(sentence)
     if build.enabled:
         names = ", ".join(f"CONFIG_{one.symbol}" for one in build.enabled)
         yield from _wrapped(f"Switched on for the files that this series touches: {names}.")
@@ -223,11 +240,21 @@ def _said(finding: Finding, place: quote.Place | None) -> Iterator[str]:
             yield from _chain(finding)
         case FindingKind.GUARD_LOST:
             yield from _guard(finding)
+        case _ if finding.kind in IN_GUESTS:
+            yield from _booted(finding)
         case _:
             yield from _wrapped(_sentence(finding, place))
     if finding.reproduce and finding.kind is not FindingKind.DOES_NOT_APPLY:
         yield ""
         yield from _command(finding.reproduce)
+
+
+def _booted(finding: Finding) -> Iterator[str]:
+    """Tell what a running kernel showed: a sentence, then its own lines."""
+    yield from _wrapped(_clean(finding.text[1]))
+    if len(finding.text) > 2:  # noqa: PLR2004 - headline and sentence come first
+        yield ""
+        yield from (f"  {_clean(line)}".rstrip() for line in finding.text[2 : 2 + EVIDENCE])
 
 
 def _command(line: str) -> Iterator[str]:
@@ -342,6 +369,19 @@ def _reproduce(series: Series, run: Run) -> Iterator[str]:
     else:
         yield ""
         yield "and then the make lines above."
+    if run.boot_lines:
+        yield ""
+        yield from _wrapped("To boot it under stress, with stackhog or with QEMU alone:")
+        yield ""
+        for line in run.boot_lines:
+            yield from _long(line)
+
+
+def _long(line: str) -> Iterator[str]:
+    """Print a long command on several lines that can still be pasted."""
+    lines = textwrap.wrap(line, WIDTH - 4, break_on_hyphens=False, break_long_words=False)
+    for number, part in enumerate(lines):
+        yield "  " + ("  " if number else "") + part + (" \\" if number < len(lines) - 1 else "")
 
 
 def _where(run: Run) -> str:

@@ -16,22 +16,37 @@ from bot.contract import (
     PatchBuilt,
     Severity,
     StackResult,
+    StressResult,
 )
-from bot.review import chains
+from bot.review import chains, stress
+from bot.review.touched import Touched
 from policies.schema import Gates
 
-KCFLAGS = "-fstack-usage -fcallgraph-info=su,da"  # as in workers/make.py, which a test compares
+KCFLAGS = "-g1 -fstack-usage -fcallgraph-info=su,da"  # as in workers/make.py, which a test compares
+
+IMAGE = "arch/x86/boot/bzImage"  # the only kernel that is booted so far
 
 
 def find(
-    gates: Gates, config: KernelConfig, build: BuildResult, stack: StackResult | None
+    gates: Gates,
+    config: KernelConfig,
+    build: BuildResult,
+    stack: StackResult | None,
+    boots: StressResult | None = None,
+    among: tuple[Touched, ...] = (),
 ) -> tuple[Finding, ...]:
-    """Return all findings in the order of patches, files and lines."""
+    """Return all findings in the order of patches, files and lines.
+
+    ``among`` are the functions that the series touches.
+    """
     found = [*_of_build(gates, config, build)]
     if stack is not None:
         found += [f for frame in stack.frames for f in _of_frame(gates, config, frame)]
         found += [f for call in stack.calls for f in _of_call(gates, config, call)]
         found += chains.find(gates, config.arch, stack)
+    if boots is not None:
+        last = max((patch.index for patch in build.patches), default=1)
+        found += stress.find(boots, among, last, IMAGE)
     return tuple(sorted(found, key=order))
 
 

@@ -14,18 +14,23 @@ from bot.contract import (
     BuildRequest,
     BuildResult,
     FactsAfter,
+    Kernel,
     OursError,
     Outcome,
     Progress,
     Queue,
     StackRequest,
     StackResult,
+    StressRequest,
+    StressResult,
 )
 from bot.review.queue import BROKER_GONE, Client, JobLostError
+from policies.stress import Filesystem, Profile
 
 POLL = 0.03  # seconds
 RESTARTS = 2  # of a broker or worker that dies under a review
 STACK_SECONDS = 300
+STRESS_SECONDS = 900  # of one run, disks and second tries included
 LONGEST = 40 * 3600  # seconds of one job; workers/app.py sees to it that it is not handed out twice
 BUILDS_PER_JOB = 4  # make runs a job may need besides the patches: baselines and configuration
 
@@ -40,6 +45,15 @@ class Results:
 
     build: BuildResult
     stack: StackResult | None
+    stress: StressResult | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The jobs to run after a build."""
+
+    stack: bool
+    runs: tuple[tuple[Profile, Filesystem], ...] = ()  # of the stress job; none: no job
 
 
 @dataclass(frozen=True)
@@ -63,33 +77,39 @@ class _Attempt:
         self.asked: StackRequest | None = None
         self.stack_job: str | None = None
         self.stack: StackResult | None = None
+        self.stress_job: str | None = None
+        self.stress: StressResult | None = None
         self.told: Progress | None = None
 
-    def run(self, *, want_stack: bool) -> Results:
+    def run(self, wanted: Wanted) -> Results:
         """Poll until everything asked for is there."""
         while True:
             if self.build is None:
-                self._look_at_build(want_stack)
+                self._look_at_build(wanted)
             if self.stack_job and self.stack is None:
                 self._look_at_stack()
-            if self.build and (self.stack_job is None or self.stack):
-                return Results(self.build, self.stack)
+            if self.stress_job and self.stress is None:
+                self._look_at_stress()
+            waits = (self.stack_job and not self.stack) or (self.stress_job and not self.stress)
+            if self.build and not waits:
+                return Results(self.build, self.stack, self.stress)
             if not self.port.alive():
                 raise ConnectionError("broker or worker ended")
             time.sleep(POLL)
 
-    def _look_at_build(self, want_stack: bool) -> None:  # noqa: FBT001 - private
+    def _look_at_build(self, wanted: Wanted) -> None:
         state = self.client.look(self.build_job)
         if state.progress and state.progress != self.told:
             self.told = state.progress
             self.tell(state.progress)
-            if want_stack and state.progress.stack:
+            if wanted.stack and state.progress.stack:
                 self._send_stack(state.progress.stack)
         if state.result is not None:
             self.build = BuildResult.model_validate(state.result)
             _raise_if_broken(self.build)
-            if want_stack:
+            if wanted.stack:
                 self._send_stack(comparison(self.build, self.request.config.arch))
+            self._send_stress(boots(self.build, wanted))
 
     def _send_stack(self, request: StackRequest | None) -> None:
         """Start the comparison as soon as the objects are there, while the link still runs.
@@ -110,6 +130,21 @@ class _Attempt:
             _raise_if_broken(self.stack)
             self.tell(Progress(step="stack compared", done=self.stack.functions))
 
+    def _send_stress(self, request: StressRequest | None) -> None:
+        if request is not None:
+            seconds = STRESS_SECONDS * len(request.runs)
+            self.stress_job = self.client.send(Queue.STRESS, request, min(seconds, LONGEST))
+
+    def _look_at_stress(self) -> None:
+        assert self.stress_job is not None  # noqa: S101 - the caller looked
+        state = self.client.look(self.stress_job)
+        if state.progress and state.progress != self.told:
+            self.told = state.progress
+            self.tell(state.progress)
+        if state.result is not None:
+            # what is broken here does not take the answers of the other jobs with it
+            self.stress = StressResult.model_validate(state.result)
+
 
 def _raise_if_broken(result: BuildResult | StackResult) -> None:
     if result.outcome is Outcome.BROKEN:
@@ -126,10 +161,22 @@ def comparison(build: BuildResult, arch: str) -> StackRequest | None:
     )
 
 
+def boots(build: BuildResult, wanted: Wanted) -> StressRequest | None:
+    """Return the stress job that a build result allows, if any was asked for."""
+    if not wanted.runs or build.image is None or build.base_image is None:
+        return None
+    return StressRequest(
+        patched=Kernel(image=build.image, vmlinux=build.vmlinux),
+        base=Kernel(image=build.base_image, vmlinux=build.base_vmlinux),
+        runs=wanted.runs,
+        decoder=build.decoder,
+    )
+
+
 def run(
-    port: Port, request: BuildRequest, tell: Callable[[Progress], None], *, stack: bool
+    port: Port, request: BuildRequest, tell: Callable[[Progress], None], wanted: Wanted
 ) -> Results:
-    """Run the build job and, if asked for, the stack job beside it.
+    """Run the build job, the stack job beside it and the stress job after it, as asked for.
 
     A broker or worker that dies is started again and the jobs are sent anew.
 
@@ -137,7 +184,7 @@ def run(
     """
     for left in reversed(range(RESTARTS + 1)):
         try:
-            return _Attempt(port, request, tell).run(want_stack=stack)
+            return _Attempt(port, request, tell).run(wanted)
         except (*BROKER_GONE, JobLostError) as error:
             if not left or not port.revive():
                 raise OursError(

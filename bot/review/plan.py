@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bot.contract import BuildRequest, KernelConfig, Limits, PatchText
+from bot.mail import quote
 from bot.review.base import Base
 from bot.settings import Settings
+from policies import stress as stress_policy
 from policies.kernels import KernelPolicy
+from policies.stress import Filesystem, Profile
 
 
 def limits(settings: Settings) -> Limits:
@@ -43,3 +48,16 @@ def build(
         patches=patches,
         limits=limits(settings),
     )
+
+
+def runs(
+    patches: Sequence[PatchText], profiles: Sequence[str]
+) -> tuple[tuple[Profile, Filesystem], ...]:
+    """Return what a series is stressed with: each profile on each filesystem that it concerns.
+
+    Raises StressPolicyError.
+    """
+    paths = {hunk.file for patch in patches for hunk in quote.hunks(patch.diff)}
+    wanted = stress_policy.filesystems(paths)
+    loaded = [stress_policy.load(name) for name in profiles]
+    return tuple((one, fs) for one in loaded for fs in wanted if fs in one.filesystems)

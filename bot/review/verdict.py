@@ -13,16 +13,30 @@ RANK = {
     FindingKind.REFUSED: 0,
     FindingKind.DOES_NOT_APPLY: 1,
     FindingKind.DOES_NOT_BUILD: 2,
-    FindingKind.CHAIN_REACHED: 3,
-    FindingKind.GUARD_LOST: 4,
-    FindingKind.FRAME_GREW: 5,
-    FindingKind.FRAME_DYNAMIC: 6,
-    FindingKind.CHAIN_GREW: 7,
-    FindingKind.FRAME_NEW: 8,
-    FindingKind.TARGET_NEW: 9,
-    FindingKind.CALL_NEW: 10,
-    FindingKind.WARNING: 11,
+    FindingKind.KERNEL_REPORT: 3,
+    FindingKind.STALL: 4,
+    FindingKind.DATA_LOST: 5,
+    FindingKind.DIRECT_WRITE: 6,
+    FindingKind.OOM_KILL: 7,
+    FindingKind.ODD_GUEST: 8,
+    FindingKind.CHAIN_REACHED: 9,
+    FindingKind.GUARD_LOST: 10,
+    FindingKind.FRAME_GREW: 11,
+    FindingKind.FRAME_DYNAMIC: 12,
+    FindingKind.CHAIN_GREW: 13,
+    FindingKind.STACK_DEEPER: 14,
+    FindingKind.LESS_EFFICIENT: 15,
+    FindingKind.FRAME_NEW: 16,
+    FindingKind.TARGET_NEW: 17,
+    FindingKind.CALL_NEW: 18,
+    FindingKind.WARNING: 19,
 }
+# what was seen in a running kernel
+STRESS = frozenset({
+    FindingKind.KERNEL_REPORT, FindingKind.STALL, FindingKind.DATA_LOST, FindingKind.DIRECT_WRITE,
+    FindingKind.OOM_KILL, FindingKind.ODD_GUEST, FindingKind.STACK_DEEPER,
+    FindingKind.LESS_EFFICIENT,
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,6 +94,8 @@ def headline(finding: Finding, total: int) -> str:  # noqa: C901 - one branch a 
             text = f"{name}() calls {finding.text[0]}() without a condition that it had"
         case FindingKind.TARGET_NEW:
             text = f"{finding.text[0]} can now be {name}()"
+        case _ if finding.kind in STRESS:
+            text = f"stress: {finding.text[0]}"
         case FindingKind.WARNING:
             text = f"new compiler warning in {finding.file}"
     return text[0].upper() + text[1:] if text.startswith(("patch", "the")) else text

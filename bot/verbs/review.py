@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-JOBS = ("build", "stack")
-EXIT_FINDINGS = 1
+JOBS = ("build", "stack", "stress")
+EXIT_FINDINGS, EXIT_OURS = 1, 3
 
 
 def _jobs(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
@@ -30,6 +30,10 @@ def _jobs(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
 )
 @click.option("--config", default=None, help="Kernel configuration: a name, or a .toml file.")
 @click.option(
+    "--profile", "profiles", multiple=True, default=("quick",), show_default=True,
+    help="Stress profile: a name, or a .toml file; may be repeated.",
+)  # fmt: skip
+@click.option(
     "--series", "wanted", default=None, help="Message-ID, when PATH holds several series."
 )
 @click.option("--output", type=click.Path(path_type=Path), default=None, help="Write the reply here too.")  # noqa: E501 # fmt: skip
@@ -40,6 +44,7 @@ def command(  # noqa: PLR0913, PLR0917 - one per option
     tree: str | None,
     base: str | None,
     config: str | None,
+    profiles: tuple[str, ...],
     wanted: str | None,
     output: Path | None,
     report: Path | None,
@@ -59,7 +64,8 @@ def command(  # noqa: PLR0913, PLR0917 - one per option
         # read while broker and worker start: it takes as long as they do
         from bot.verbs.reviewing import Asked, review  # noqa: PLC0415
 
-        asked = Asked(path, tree, base, config, wanted, stack="stack" in jobs)
+        stress = profiles if "stress" in jobs else ()
+        asked = Asked(path, tree, base, config, wanted, stack="stack" in jobs, profiles=stress)
         done = review(asked, settings, fleet)
     sys.stdout.buffer.write(done.mail)
     sys.stdout.buffer.flush()
@@ -67,5 +73,7 @@ def command(  # noqa: PLR0913, PLR0917 - one per option
         output.write_bytes(done.mail)
     if report is not None:
         report.write_text(done.report, encoding="utf-8")
-    if done.failed:
-        sys.exit(EXIT_FINDINGS)
+    if done.broken:
+        click.echo(f"stackhog: the stress job is broken: {done.broken}", err=True)
+    if done.failed or done.broken:
+        sys.exit(EXIT_FINDINGS if done.failed else EXIT_OURS)

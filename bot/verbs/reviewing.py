@@ -16,7 +16,7 @@ from bot.mail.patchtext import patch_texts
 from bot.mail.reply import Run, Sender, compose
 from bot.mail.series import Series, as_json, numbered
 from bot.review import base as bases
-from bot.review import findings, jobs, plan, verdict
+from bot.review import findings, jobs, plan, stress_words, touched, verdict
 from bot.review.queue import Client
 from bot.settings import Settings
 from bot.verbs.progress import reporter
@@ -24,10 +24,11 @@ from bot.verbs.wiring import worker_config
 from policies.kernels import KernelPolicy, KernelPolicyError
 from policies.kernels import load as load_kernel
 from policies.schema import Gates, PolicyError, load_gates
+from policies.stress import StressPolicyError
 from workers import trees
 from workers.fleet import Fleet
 
-LEFT = ("applying", "baseline", "building patch", "stack compared", "reply")
+LEFT = ("applying", "baseline", "building patch", "stack compared", "stress", "reply")
 BASELINE = "building the baseline"  # the step of which the number of objects is known
 SHOWN = 8  # series named when there are too many
 
@@ -42,6 +43,7 @@ class Asked:
     config: str | None
     series: str | None
     stack: bool
+    profiles: tuple[str, ...] = ()  # of the stress job; none: it is not run
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Done:
     mail: bytes
     report: str
     failed: bool
+    broken: str = ""  # what kept the stress job from running here; for the operator alone
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class _Plan:
     policy: KernelPolicy
     gates: Gates
     request: BuildRequest
+    wanted: jobs.Wanted
 
 
 def review(asked: Asked, settings: Settings, fleet: Fleet) -> Done:
@@ -76,7 +80,7 @@ def review(asked: Asked, settings: Settings, fleet: Fleet) -> Done:
             about = planned.policy.about_objects if progress.step == BASELINE else None
             tell(progress.model_copy(update={"total": about}))
 
-        results = jobs.run(_port(fleet), planned.request, told, stack=asked.stack)
+        results = jobs.run(_port(fleet), planned.request, told, planned.wanted)
         tell.end()
     check(results)
     return _done(planned, results)
@@ -116,7 +120,12 @@ def _planned(asked: Asked, settings: Settings) -> _Plan:
     except KernelPolicyError as error:
         raise TheirsError(str(error)) from error
     request = plan.build(settings, name, base, policy, patch_texts(series))
-    return _Plan(settings, series, tree, base, policy, gates(), request)
+    try:
+        runs = plan.runs(request.patches, asked.profiles)
+    except StressPolicyError as error:
+        raise TheirsError(str(error)) from error
+    wanted = jobs.Wanted(asked.stack, runs)
+    return _Plan(settings, series, tree, base, policy, gates(), request, wanted)
 
 
 def gates() -> Gates:
@@ -194,13 +203,20 @@ def _ids(series: Series) -> tuple[str, ...]:
 
 def _done(planned: _Plan, results: jobs.Results) -> Done:
     config, build, stack = planned.request.config, results.build, results.stack
-    found = findings.find(planned.gates, config, build, stack)
+    stress = results.stress
+    is_broken = stress is not None and stress.outcome is Outcome.BROKEN
+    broken = stress.reason if stress is not None and is_broken else ""
+    stress = None if is_broken else stress
+    among = touched.touched(planned.request.patches)
+    found = findings.find(planned.gates, config, build, stack, stress, among)
+    words = stress_words.Words(stress, planned.wanted.runs, build)
     decided = verdict.decide(found, len(planned.series.patches))
     run = Run(
         tree=planned.tree.name,
         source=planned.tree.source, base_reason=planned.base.reason, config=config, build=build,
         stack=stack, headline=decided.headline,
-        findings=decided.findings, key=run_key(planned.request),
+        findings=decided.findings, key=run_key(planned.request), booted=words.sentences(),
+        boot_lines=words.commands(),
     )  # fmt: skip
     sender = Sender(planned.settings.address, planned.gates.reply)
     mail = compose(planned.series, run, sender, datetime.now(UTC).replace(microsecond=0))
@@ -213,9 +229,11 @@ def _done(planned: _Plan, results: jobs.Results) -> Done:
         "findings": [finding.model_dump(mode="json") for finding in decided.findings],
         "build": build.model_dump(mode="json"),
         "stack": stack.model_dump(mode="json") if stack else None,
+        "stress": results.stress.model_dump(mode="json") if results.stress else None,
     }
     text = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    return Done(mail.as_bytes(), text, failed=decided.outcome is Outcome.FAILED)
+    failed = decided.outcome is Outcome.FAILED
+    return Done(mail.as_bytes(), text, failed=failed, broken=broken)
 
 
 def run_key(request: BuildRequest) -> str:

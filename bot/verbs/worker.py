@@ -6,10 +6,10 @@ import click
 
 
 @click.command(
-    epilog="Example: stackhog worker --broker redis://broker.example.org/0 --queues build,stack"
+    epilog="Example: stackhog worker --broker redis://broker.example.org/0 --queues build,stress"
 )
 @click.option("--broker", default=None, help="Broker URL; default: the setting broker_url.")
-@click.option("--queues", default="build,stack", show_default=True, help="Queues to serve.")
+@click.option("--queues", default="build,stack,stress", show_default=True, help="Queues to serve.")
 @click.option("--slots", type=click.IntRange(1, 256), default=None, help="Jobs at a time.")
 def command(broker: str | None, queues: str, slots: int | None) -> None:
     """Run jobs from a broker until it is told to stop; SIGTERM drains it."""

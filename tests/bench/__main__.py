@@ -19,7 +19,7 @@ from bot.review import plan
 from bot.settings import load as load_settings
 from bot.verbs.wiring import worker_config
 from policies import kernels
-from tests.bench import stack
+from tests.bench import stack, stress
 from tests.gitmail import Repo
 from workers import baseline, layers, make, process, sandbox, trees
 from workers.baseline import Base
@@ -162,7 +162,7 @@ def main() -> None:
     """Run all, or the benches named on the command line."""
     benches = {
         "start": start_time, "warm": warm_review, "cold": cold_baseline,
-        "stack": stack_figures,
+        "stack": stack_figures, "stress": stress.run,
     }  # fmt: skip
     for name in sys.argv[1:] or benches:
         benches[name]()

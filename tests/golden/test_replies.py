@@ -104,7 +104,7 @@ def test_a_retry_is_the_same_mail_and_another_run_another(name: str) -> None:
 
 def test_every_command_can_be_pasted() -> None:
     text = reply("one-frame").decode()
-    assert "  make ARCH=x86_64 \\\n    'KCFLAGS=-fstack-usage -fcallgraph-info=su,da' mm/vmscan.o\n" in text  # noqa: E501 # fmt: skip
+    assert "  make ARCH=x86_64 \\\n    'KCFLAGS=-g1 -fstack-usage -fcallgraph-info=su,da' mm/vmscan.o\n" in text  # noqa: E501 # fmt: skip
     assert "  grep -w pageout mm/vmscan.su\n" in text
 
 

@@ -52,7 +52,9 @@ class Desk:
         return self.repo.mbox(self.base, self.home / "series.mbox", *options)
 
     def review(self, mail: Path, *options: str | Path) -> list[str | Path]:
-        return ["review", mail, "--tree", "mini", "--config", self.config, *options]
+        # what the miniature builds is no kernel that boots
+        jobs = () if "--jobs" in options else ("--jobs", "build,stack")
+        return ["review", mail, "--tree", "mini", "--config", self.config, *jobs, *options]
 
     def write_config(self, compiler: str = "gcc") -> Path:
         (self.home / "mini.config").write_text(FRAGMENT)

@@ -81,5 +81,5 @@ def test_a_wrong_fragment_is_told_with_file_and_line(tmp_path: Path, text: str, 
 
 
 def test_an_unknown_kernel_is_told_with_those_there_are() -> None:
-    with pytest.raises(kernels.KernelPolicyError, match="there are: default"):
+    with pytest.raises(kernels.KernelPolicyError, match="there are: debug, default"):
         kernels.load("nowhere")

@@ -1,0 +1,1 @@
+"""Reclaim stress: boots kernels in QEMU and says what happened to them."""
