@@ -251,7 +251,7 @@ def _said(finding: Finding, place: quote.Place | None) -> Iterator[str]:
 
 def _booted(finding: Finding) -> Iterator[str]:
     """Tell what a running kernel showed: a sentence, then its own lines."""
-    yield from _wrapped(_clean(finding.text[1]))
+    yield from _wrapped(printable(finding.text[1]))
     if len(finding.text) > 2:  # noqa: PLR2004 - headline and sentence come first
         yield ""
         yield from (f"  {_clean(line)}".rstrip() for line in finding.text[2 : 2 + EVIDENCE])
@@ -379,7 +379,7 @@ def _reproduce(series: Series, run: Run) -> Iterator[str]:
 
 def _long(line: str) -> Iterator[str]:
     """Print a long command on several lines that can still be pasted."""
-    lines = textwrap.wrap(line, WIDTH - 4, break_on_hyphens=False, break_long_words=False)
+    lines = textwrap.wrap(line, WIDTH, break_on_hyphens=False, break_long_words=False)
     for number, part in enumerate(lines):
         yield "  " + ("  " if number else "") + part + (" \\" if number < len(lines) - 1 else "")
 

@@ -67,7 +67,8 @@ class _Case:
         function = named.function if named else next(iter(functions), None)
         return Finding(
             kind=kind, severity=Severity.FAIL, patch=named.patch if named else self.last,
-            file=named.file if named else "", line=named.line if named else None,
+            # without a line it is quoted where the other findings of its function are
+            file=named.file if named else "", line=None,
             function=function, before=before, after=after, text=(head, said, *evidence),
             reproduce=self.command,
         )  # fmt: skip
@@ -82,16 +83,21 @@ def find(
     """
     told: set[str] = set()
     for run in result.runs:
-        case = _Case(run, touched, command(run, image), last)
+        case = _Case(run, touched, command((run,), image), last)
         for finding, key in _of_run(case):
             if key not in told:
                 told.add(key)
                 yield finding
 
 
-def command(run: StressRun, image: str) -> str:
-    """Return the command that repeats a run."""
-    return f"stackhog stress {image} --profile {run.profile.name} --filesystem {run.filesystem}"
+def command(runs: Sequence[StressRun], image: str) -> str:
+    """Return the command that repeats runs."""
+    profiles = dict.fromkeys(run.profile.name for run in runs)
+    filesystems = dict.fromkeys(run.filesystem for run in runs)
+    words = [f"--profile {one}" for one in profiles] + [
+        f"--filesystem {one}" for one in filesystems
+    ]
+    return f"stackhog stress {image} {' '.join(words)}"
 
 
 def _of_run(case: _Case) -> Iterator[tuple[Finding, str]]:
@@ -295,7 +301,7 @@ def _deeper(case: _Case) -> Iterator[Finding]:
         return
     old, new = base[key], patched[key]
     said = (
-        f"{case.where} the stack below {_spoken(key)} was {new.depth} bytes deep where it is "
+        f"{case.where} the stack {_spoken(key)} was {new.depth} bytes deep where it is "
         f"{old.depth} on the base, through the same functions: {most} bytes more "
         f"({len(grown)} chains were compared):"
     )
@@ -325,7 +331,7 @@ def _all_stacks(boots: Iterable[Boot]) -> Iterator[StackSeen]:
 
 
 def _spoken(key: tuple[str, ...]) -> str:
-    return f"{key[-1]}()" if key else "reclaim"
+    return f"from {key[-1]}() down to {key[0]}()" if key else "of reclaim"
 
 
 def _grown(old: StackSeen, new: StackSeen) -> tuple[str, ...]:
@@ -410,4 +416,4 @@ def exposure(run: StressRun) -> str:
     if not done:
         return "nothing"
     most = {metric: max(one.get(metric, 0) for one in done) for metric in Metric}
-    return ", ".join(f"{most[m]} {NAMES[m]}" for m in NAMES if most[m])
+    return ", ".join(f"{most[m]:,} {NAMES[m]}" for m in NAMES if most[m])

@@ -37,20 +37,24 @@ class Words:
         """Return the lines that repeat the runs, with stackhog and without it."""
         if self.result is None or not self.result.runs:
             return ()
-        first = stress.command(self.result.runs[0], IMAGE)
-        lines = [stress.command(run, IMAGE) for run in self.result.runs]
-        return (*lines, f"{first} --export {EXPORTED}", f"sh {EXPORTED}/boot.sh")
+        runs = self.result.runs
+        whole = stress.command(runs, IMAGE)
+        first = stress.command(runs[:1], IMAGE)
+        return (whole, f"{first} --export {EXPORTED}", runs[0].qemu)
 
 
 def _reached(run: StressRun, how: str) -> str:
-    boots = len(run.patched)
-    times = "once" if boots == 1 else f"{boots} times"
-    before = f", the base {len(run.base)}" if run.base else ""
-    kept = f" ({run.kept} of them earlier)" if run.kept else ""
-    what = f"Booted {times}{before}{kept} under {run.profile.name} on {run.filesystem}, {how}"
+    earlier = ", earlier" if run.kept == len(run.base) else ""
+    base = f" (the base {_times(len(run.base))}{earlier})" if run.base else ""
+    boots = f"Booted {_times(len(run.patched))}{base}"
+    what = f"{boots} under {run.profile.name} on {run.filesystem}, {how}"
     short = stress.missing(run)
     if all(boot.ending is not Ending.DONE for boot in run.patched):
         return f"{what}: it did not come to the end."
     if short:
         return f"{what}: inconclusive, since it reached only {short}."
     return f"{what}: {stress.exposure(run)}."
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"

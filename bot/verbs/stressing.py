@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bot.contract import (
@@ -29,9 +30,12 @@ from workers.artifacts import Artifacts
 from workers.layers import job_directory
 from workers.stress import guest, images, job, qemu
 from workers.stress import run as stressing
+from workers.stress.boot import DONE
+from workers.stress.qemu import Machine
 
 IN_BUILD = Path("arch/x86/boot/bzImage")  # of an image within its object directory
 DECODER = Path("scripts/decode_stacktrace.sh")
+EXIT_DONE = DONE << 1 | 1  # what isa-debug-exit makes of it
 BZIMAGE = b"HdrS"  # at 0x202, Documentation/x86/boot.rst
 Run = tuple[Profile, Filesystem]
 
@@ -186,18 +190,23 @@ def export(settings: Settings, image: Path, run: Run, target: Path) -> None:
         disks = images.blank(scratch, profile, filesystem)
         for disk in disks:
             (target / disk.image.name).write_bytes(disk.image.read_bytes())
-    lines = ["#!/bin/sh", "# Fills the disks, then boots the kernel under stress.", "set -eu"]
-    lines += ['cd "$(dirname "$0")"', "status=0"]
-    (target / "kernel").write_bytes(image.read_bytes())
-    for name, prepare in (("fill", True), ("stress", False)):
-        text = job.text(profile, filesystem, secrets.token_hex(16), 1, prepare=prepare)
+    machines = {name: stressing.by_hand(profile, name) for name in ("fill", "stress")}
+    for name in machines:
+        text = job.text(profile, filesystem, secrets.token_hex(16), 1, prepare=name == "fill")
         (target / name).write_bytes(guest.initramfs(init, text))
-        machine = qemu.Machine(
-            Path("kernel"), Path(name),
-            tuple(qemu.Disk(Path(d.image.name), 0 if prepare else profile.write_bytes, prepare)
-                  for d in disks),
-            profile.memory_mib, profile.cpus, "tcg", profile.limits.seconds,
+    (target / "kernel").write_bytes(image.read_bytes())
+    (target / "boot.sh").write_text("".join(f"{line}\n" for line in _script(machines)))
+
+
+def _script(machines: Mapping[str, Machine]) -> Iterator[str]:
+    yield from ("#!/bin/sh", "# Fills the disks, then boots the kernel under stress.", "set -eu")
+    yield 'cd "$(dirname "$0")"'
+    for machine in machines.values():
+        here = replace(
+            machine, kernel=Path("kernel"), initramfs=Path(machine.initramfs.name),
+            disks=tuple(replace(d, image=Path(d.image.name)) for d in machine.disks),
         )  # fmt: skip
-        lines += [f"{qemu.plain(machine)} || status=$?", f"test $status = {2 * 0x10 + 1}"]
-    lines += ["echo; grep -E ' (verified|stack|worked|bad-page|problem|end) ' records"]
-    (target / "boot.sh").write_text("\n".join(lines) + "\n")
+        yield "status=0"
+        yield f"{qemu.plain(here)} || status=$?"
+        yield f"test $status = {EXIT_DONE} || {{ echo status $status; exit 1; }}"
+    yield "grep -E ' (verified|stack|worked|bad-page|problem|end) ' records"

@@ -62,10 +62,11 @@ def drive_name(number: int) -> str:
     return f"disk{number}"
 
 
-def _drives(machine: Machine, paths: Sequence[str]) -> list[str]:
+def _drives(machine: Machine, paths: Sequence[str], *, named: bool) -> list[str]:
     argv = []
     for number, (disk, path) in enumerate(zip(machine.disks, paths, strict=True)):
-        options = f"file={path},if=virtio,format=raw,cache=unsafe,id={drive_name(number)}"
+        options = f"file={path},if=virtio,format=raw,cache=unsafe"
+        options += f",id={drive_name(number)}" if named else ""
         options += "" if disk.keep else ",snapshot=on"
         if disk.write_bytes:
             options += f",throttling.bps-write={disk.write_bytes}"
@@ -77,7 +78,7 @@ def _hardware(machine: Machine) -> list[str]:
     return [
         "-accel", ACCEL[machine.accelerator], "-cpu", CPU[machine.accelerator],
         "-smp", str(machine.cpus), "-m", str(machine.memory_mib), "-nodefaults", "-no-user-config",
-        "-display", "none", "-no-reboot", "-append", " ".join(APPEND),
+        "-display", "none", "-no-reboot",
         "-device", f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=0x1",
     ]  # fmt: skip
 
@@ -91,8 +92,8 @@ def argv(machine: Machine, console_fd: int, records_fd: int) -> list[str]:
         serial += ["-serial", f"chardev:serial{number}"]
     return [
         PROGRAM, "-sandbox", SANDBOX, *_hardware(machine), *serial, "-qmp", "stdio",
-        "-kernel", "/guest/kernel", "-initrd", "/guest/initramfs",
-        *_drives(machine, [_inside(machine, n) for n in range(len(machine.disks))]),
+        "-kernel", "/guest/kernel", "-initrd", "/guest/initramfs", "-append", " ".join(APPEND),
+        *_drives(machine, [_inside(machine, n) for n in range(len(machine.disks))], named=True),
     ]  # fmt: skip
 
 
@@ -106,9 +107,10 @@ def plain(machine: Machine) -> str:
     words = [
         PROGRAM, *_hardware(machine), "-serial", "stdio", "-serial", "file:records",
         "-kernel", str(machine.kernel), "-initrd", str(machine.initramfs),
-        *_drives(machine, [str(disk.image) for disk in machine.disks]),
+        *_drives(machine, [str(disk.image) for disk in machine.disks], named=False),
     ]  # fmt: skip
-    return shlex.join(words)
+    # within double quotes it can be broken over lines
+    return f'{shlex.join(words)} -append "{" ".join(APPEND)}"'
 
 
 def box(machine: Machine, scratch: Path, uid: int) -> Box:

@@ -23,7 +23,7 @@ from workers import sandbox
 from workers.artifacts import Artifacts
 from workers.config import WorkerConfig
 from workers.layers import job_directory
-from workers.stress import accelerator, decode, dumps, guest, images, job
+from workers.stress import accelerator, decode, dumps, guest, images, job, qemu
 from workers.stress.accelerator import Choice
 from workers.stress.boot import DONE, Patience, boot
 from workers.stress.judge import judge
@@ -33,6 +33,8 @@ from workers.stress.qemu import Disk, Machine
 Report = Callable[[Progress], None]
 OURS = frozenset({Ending.BROKEN})
 AGAIN = frozenset({Ending.BROKEN, Ending.DEAF, Ending.SETUP})  # worth a second try
+KERNEL = Path("arch/x86/boot/bzImage")
+EXPORTED = Path("guest")  # the directory that commands in mails name
 DECODED = 3  # reports of a boot
 FILL_SECONDS = 120
 
@@ -54,6 +56,21 @@ def run(worker: WorkerConfig, request: StressRequest, report: Report) -> StressR
     return StressResult(
         outcome=Outcome.PASSED, accelerator=stress.choice.accelerator,
         accelerator_reason=stress.choice.reason, runs=runs,
+    )  # fmt: skip
+
+
+def by_hand(profile: Profile, archive: str) -> Machine:
+    """Return the machine of a run as `stackhog stress --export guest` leaves it behind.
+
+    ``archive`` is "fill", whose boot fills the disks, or "stress".
+    """
+    filling = archive == "fill"
+    names = ["data", "swap"] if profile.swap_mib else ["data"]
+    speed = 0 if filling else profile.write_bytes
+    disks = tuple(Disk(EXPORTED / name, speed, keep=filling) for name in names)
+    return Machine(
+        KERNEL, EXPORTED / archive, disks, profile.memory_mib, profile.cpus, "tcg",
+        profile.limits.seconds,
     )  # fmt: skip
 
 
@@ -128,7 +145,7 @@ class _Stress:
         return self._compared(
             StressRun(
                 profile=profile, filesystem=filesystem, base=tuple(base), patched=tuple(patched),
-                kept=before,
+                kept=before, qemu=qemu.plain(by_hand(profile, "stress")),
             )
         )  # fmt: skip
 
