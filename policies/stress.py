@@ -107,6 +107,7 @@ class Profile(_Frozen):
     pairs: int = Field(1, ge=1, le=10)  # boots of base and of patched that are asked for
     window_ms: int = Field(10, ge=1, le=1000)  # in which a stack may be the deepest
     trace: tuple[Glob, ...] = Field(min_length=1)  # functions at whose entry the stack is looked at
+    own: Mapping[Filesystem, tuple[Glob, ...]] = {}  # those that only writes of its files pass
     sysctl: Mapping[SysctlName, Word] = {}
     work: tuple[Work, ...] = Field(min_length=1)
     exposure: Mapping[Metric, int] = Field(min_length=1)  # at least; below it a run says nothing

@@ -38,6 +38,8 @@ SRC = "/build/src"
 OBJ = "/build/obj"
 SCRATCH = "/scratch"  # of a box
 TMP_BYTES = 1 << 29  # /tmp inside: gcc's temporary files, counted as memory
+# RLIMIT_NPROC counts all that run as this user, in other cells and boxes too
+SHARED = 1024
 INSIDE_UID = 1000  # what an unprivileged caller is called inside
 HIDDEN = ("/usr/src", "/usr/local", "/usr/share/doc")  # not toolchain, perhaps private
 ENVIRONMENT = {
@@ -275,7 +277,7 @@ def probe(stage: Path, uid: int) -> None:
         (stage / name).mkdir(parents=True, exist_ok=True)
     layers = Layers((stage / "lower",), stage / "upper")
     limits = Limits(
-        wall_seconds=20, memory_bytes=1 << 30, processes=64, file_bytes=1 << 20,
+        wall_seconds=20, memory_bytes=1 << 30, processes=SHARED, file_bytes=1 << 20,
         disk_bytes=1 << 20, parallel=1,
     )  # fmt: skip
     cell = Cell(stage, layers, Layers((stage / "lower",), stage / "obj-upper"), limits, uid)

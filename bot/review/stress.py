@@ -36,7 +36,6 @@ DIRECTORIES = {
 WITHOUT_HOOK = frozenset({Filesystem.XFS})  # as in workers/stress/job.py, which a test compares
 OOM = "oom-kill"
 SHOWN = 16  # lines of evidence
-WRITERS = ("pageout", "shrink_folio_list", "shrink_page_list")  # stacks are compared below these
 
 
 @dataclass(frozen=True)
@@ -263,82 +262,127 @@ def _kills(case: _Case) -> Iterator[Finding]:
 
 # how deep the stack was
 
-
-def _reduced(stack: StackSeen, without: frozenset[str]) -> tuple[str, ...]:
-    names = (name.partition(".")[0] for name, _, _ in stack.frames)
-    return tuple(name for name in names if name not in without)
+Edge = tuple[str, str]  # function, and the function that it calls
 
 
-def _below(stack: StackSeen) -> StackSeen:
-    """Return the part of a stack from the function that writes pages down to its end."""
-    for place, (name, _, _) in enumerate(stack.frames):
-        if name.partition(".")[0] in WRITERS:
-            frames = stack.frames[: place + 1]
-            return StackSeen(depth=sum(size for _, _, size in frames), frames=frames)
-    return stack
+@dataclass(frozen=True)
+class _Frame:
+    """A function on a stack, with what it calls and where from."""
+
+    function: str
+    callee: str
+    offset: int
+    size: int  # with the frames of functions that only one of the kernels has, called from here
+
+    @property
+    def edge(self) -> Edge:
+        return self.function, self.callee
+
+
+def _frames(stack: StackSeen, without: frozenset[str]) -> tuple[_Frame, ...]:
+    """Return the frames of a stack, innermost first, those of ``without`` in their callers'."""
+    found: list[_Frame] = []
+    callee, more = "", 0
+    for name, offset, size in stack.frames:
+        function = name.partition(".")[0]
+        if function in without:
+            more += size
+            continue
+        found.append(_Frame(function, callee, offset, size + more))
+        callee, more = function, 0
+    return tuple(found)
+
+
+class _Known:
+    """The frames that were seen on one kernel."""
+
+    def __init__(self, boots: Iterable[Boot], without: frozenset[str]) -> None:
+        self.sizes: dict[Edge, dict[int, int]] = {}  # bytes by offset
+        for boot in boots:
+            for stack in boot.stacks:
+                for frame in _frames(stack, without):
+                    self.sizes.setdefault(frame.edge, {})[frame.offset] = frame.size
+
+    def most(self, frame: _Frame) -> int | None:
+        """Return what a frame takes here at most; None: the call was not seen.
+
+        Code that did not change calls from the same offset, and is compared with itself.
+        """
+        sizes = self.sizes.get(frame.edge)
+        return None if sizes is None else sizes.get(frame.offset, max(sizes.values()))
+
+    def least(self, frame: _Frame) -> int:
+        """Return what a frame takes here at least, wherever the function calls from."""
+        return min(self.sizes[frame.edge].values())
 
 
 def _deeper(case: _Case) -> Iterator[Finding]:
-    """Yield the chain of functions that grew most, among those seen on both kernels.
+    """Yield the stack that grew most, call by call, against the same calls on the base.
 
-    A frame is as large in every boot of one kernel, so that nothing here is noise; where
-    one function calls the other from several places, the deepest on the base is held
-    against the shallowest on the patched kernel.
+    A frame is as large in every boot of one kernel, so that nothing here is noise. A call
+    that was not seen on the base counts for nothing.
     """
     run = case.run
-    without = frozenset(run.new_functions) | frozenset(run.gone_functions)
-    base: dict[tuple[str, ...], StackSeen] = {}
-    for one in _all_stacks(run.base):
-        key = _reduced(one, without)
-        base[key] = max(base.get(key, one), one, key=lambda s: s.depth)
-    patched: dict[tuple[str, ...], StackSeen] = {}
-    for one in _all_stacks(run.patched):
-        key = _reduced(one, without)
-        patched[key] = min(patched.get(key, one), one, key=lambda s: s.depth)
-    grown = [(patched[key].depth - base[key].depth, key) for key in patched if key in base]
-    most, key = max(grown, default=(0, ()))
+    without = frozenset((*run.new_functions, *run.gone_functions, *run.jumping_functions))
+    base, patched = _Known(run.base, without), _Known(run.patched, without)
+    grown = [
+        (sum(_growth(frame, base, patched) for frame in _frames(stack, without)), stack)
+        for boot in run.patched for stack in boot.stacks
+    ]  # fmt: skip
+    if not grown:
+        return
+    most, stack = max(grown, key=lambda one: (one[0], one[1].depth, one[1].frames))
     if most < run.profile.gates.stack_bytes:
         return
-    old, new = base[key], patched[key]
+    compared = len(base.sizes.keys() & patched.sizes.keys())
     said = (
-        f"{case.where} the stack {_spoken(key)} was {new.depth} bytes deep where it is "
-        f"{old.depth} on the base, through the same functions: {most} bytes more "
-        f"({len(grown)} chains were compared):"
+        f"{case.where} the stack from {stack.frames[-1][0]}() down to {stack.frames[0][0]}() was "
+        f"{stack.depth} bytes deep, {most} more than the same calls take on the base ({compared} "
+        "calls were compared):"
     )
     head = f"the stack is {most} bytes deeper in a running kernel"
     yield case.finding(
-        FindingKind.STACK_DEEPER, (head, said, _table(old, new)), functions=_grown(old, new),
-        before=old.depth, after=new.depth,
+        FindingKind.STACK_DEEPER, (head, said, _table(stack, base)),
+        functions=_by_growth(stack, base), before=stack.depth - most, after=stack.depth,
     )  # fmt: skip
 
 
-def _table(old: StackSeen, new: StackSeen) -> tuple[str, ...]:
+def _growth(frame: _Frame, base: _Known, patched: _Known) -> int:
+    most = base.most(frame)
+    if most is None or most == frame.size:
+        return 0
+    least = patched.least(frame)
+    return min(frame.size, least) - most if least > most else min(0, frame.size - most)
+
+
+def _was(stack: StackSeen, base: _Known) -> Iterator[tuple[str, int, int | None]]:
+    """Yield function, bytes, and the bytes on the base: None where it was not seen there."""
+    for frame, (name, _, size) in zip(_frames(stack, frozenset()), stack.frames, strict=True):
+        yield name, size, base.most(frame)
+
+
+def _table(stack: StackSeen, base: _Known) -> tuple[str, ...]:
     """Return the frames, the outermost first, with what they were where they differ."""
-    before = {name.partition(".")[0]: size for name, _, size in old.frames}
     lines = []
-    for name, _, size in reversed(new.frames):
-        was = before.get(name.partition(".")[0])
-        note = "" if was == size else "  new" if was is None else f"  was {was}"
-        lines.append(f"{size:6} {name}{note}")
-    return tuple(lines[-2 * SHOWN :])
+    for name, size, was in _was(stack, base):
+        lines.append(f"{size:6} {name}{f'  was {was}' if was not in {None, size} else ''}")
+    return tuple(reversed(lines[: 2 * SHOWN]))
 
 
-def _all_stacks(boots: Iterable[Boot]) -> Iterator[StackSeen]:
-    for boot in boots:
-        for stack in boot.stacks:
-            yield stack
-            yield _below(stack)
+def _by_growth(stack: StackSeen, base: _Known) -> tuple[str, ...]:
+    """Return the functions by which the stack grew, the most first; unseen ones grew in full."""
+    grown = {name: size - (was or 0) for name, size, was in _was(stack, base)}
+    seen = {function for function, _ in base.sizes}
+    more = [
+        n
+        for n in grown
+        if grown[n] > 0 and (n.partition(".")[0] not in seen or _moved(n, stack, base))
+    ]
+    return tuple(sorted(more, key=lambda name: (-grown[name], name)))
 
 
-def _spoken(key: tuple[str, ...]) -> str:
-    return f"from {key[-1]}() down to {key[0]}()" if key else "of reclaim"
-
-
-def _grown(old: StackSeen, new: StackSeen) -> tuple[str, ...]:
-    """Return the functions by which the stack grew, the most first."""
-    before = {name.partition(".")[0]: size for name, _, size in old.frames}
-    grown = {name: size - before.get(name.partition(".")[0], 0) for name, _, size in new.frames}
-    return tuple(sorted((n for n, more in grown.items() if more > 0), key=lambda n: (-grown[n], n)))
+def _moved(name: str, stack: StackSeen, base: _Known) -> bool:
+    return any(n == name and was is not None and size > was for n, size, was in _was(stack, base))
 
 
 # how well reclaim judged

@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from bot.review import plan
+from bot.settings import load
+from bot.verbs.wiring import worker_config
+from policies import kernels
 from tests.gitmail import Repo, miniature
+from workers import baseline, trees
+from workers.baseline import Base
 
 ROOT = Path(__file__).parents[2]
 STACKHOG = (sys.executable, "-m", "bot")
@@ -96,3 +102,38 @@ def command_of(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return ""
+
+
+TREE = "debian-6.1"
+
+
+def stackhog(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*STACKHOG, *map(str, words)], cwd=ROOT, check=False, text=True, capture_output=True
+    )
+
+
+@pytest.fixture(scope="session")
+def tree() -> Path:
+    """Return the repository of the kernel tree, imported when it is not there."""
+    done = stackhog("tree", "add", TREE, "--debian", "linux-source-6.1")
+    assert done.returncode == 0, done.stderr
+    return load().data / "trees" / f"{TREE}.git"
+
+
+@pytest.fixture(scope="session")
+def objects(tree: Path) -> tuple[Path, Path]:
+    """Return object tree and source of the default baseline, built when it is not there."""
+    settings = load()
+    worker = worker_config(settings)
+    head = trees.get(worker, TREE).head
+    base = Base(TREE, head, plan.kernel(kernels.load("default")), plan.limits(settings))
+    found = baseline.ensure(worker, base, lambda _: None)
+    assert tree.exists()
+    return found.objects[0], found.source
+
+
+@pytest.fixture(scope="session")
+def image(objects: tuple[Path, Path]) -> Path:
+    """Return the kernel of the default baseline."""
+    return objects[0] / "arch/x86/boot/bzImage"

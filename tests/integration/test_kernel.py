@@ -10,38 +10,18 @@ from typing import Any
 
 import pytest
 
-from bot.review import plan
-from bot.settings import load
-from bot.verbs.wiring import worker_config
-from policies import kernels
 from tests.gitmail import Repo
-from tests.integration.conftest import ROOT, STACKHOG
-from workers import baseline, trees
-from workers.baseline import Base
+from tests.integration.conftest import ROOT, TREE, stackhog
 from workers.stack import desk
 from workers.stack.program import Program
 
-TREE = "debian-6.1"
+UNBOOTED = ("--jobs", "build,stack")
 DEMO = ROOT / "demo" / "writeback-more.mbox"
 
 
-def stackhog(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*STACKHOG, *map(str, words)], cwd=ROOT, check=False, text=True, capture_output=True
-    )
-
-
-@pytest.fixture(scope="session")
-def tree() -> Path:
-    """Return the repository of the kernel tree, imported when it is not there."""
-    done = stackhog("tree", "add", TREE, "--debian", "linux-source-6.1")
-    assert done.returncode == 0, done.stderr
-    return load().data / "trees" / f"{TREE}.git"
-
-
-def review(mail: Path, tmp_path: Path, status: int) -> tuple[str, dict[str, Any]]:
+def review(mail: Path, tmp_path: Path, status: int, *options: str) -> tuple[str, dict[str, Any]]:
     report = tmp_path / "report.json"
-    done = stackhog("review", mail, "--tree", TREE, "--json", report)
+    done = stackhog("review", mail, "--tree", TREE, "--json", report, *options)
     assert done.returncode == status, done.stderr
     return done.stdout, json.loads(report.read_text())
 
@@ -64,15 +44,25 @@ def test_the_demo_series_has_the_findings_it_was_made_for(tmp_path: Path) -> Non
     mail, report = review(DEMO, tmp_path, 1)
     found = [(f["kind"], f["patch"], f["function"], f["severity"]) for f in report["findings"]]
     assert found == [
+        ("stack-deeper", 1, "pageout", "fail"),  # seen in a running kernel
         ("chain-grew", 1, "pageout", "fail"),
         ("frame-grew", 1, "pageout", "fail"),
         ("chain-grew", 2, "ext4_writepage", "note"),
         ("frame-grew", 2, "ext4_writepage", "note"),
         ("warning", 3, None, "fail"),
     ]
-    grown = report["findings"][1]
+    seen = report["findings"][0]
+    assert 380 <= seen["after"] - seen["before"] <= 450
+    runs = report["stress"]["runs"]
+    assert [(one["profile"]["name"], one["filesystem"]) for one in runs] == [
+        ("quick", "ext4"), ("quick", "vfat"),
+    ]  # fmt: skip
+    assert all(boot["ending"] == "done" for one in runs for boot in one["patched"])
+    assert mail.count("file pages written by kswapd") == len(runs)
+    assert "qemu-system-x86_64 -accel tcg" in mail
+    grown = report["findings"][2]
     assert 380 <= grown["after"] - grown["before"] <= 420  # 48 pointers and what they need
-    chain = report["findings"][0]
+    chain = report["findings"][1]
     assert chain["after"] - chain["before"] == grown["after"] - grown["before"]
     assert "kswapd-writepage (ext4)" in chain["text"][0]  # what can happen today comes first
     assert report["build"]["not_compiled"] == []
@@ -92,7 +82,7 @@ def test_a_file_system_that_the_configuration_lacks_is_compiled(tree: Path, tmp_
         "\treturn block_write_full_page(page, omfs_get_block, wbc);\n",
     )  # fmt: skip
     repo.commit("arm64: and a file of another architecture", {"arch/arm64/mm/new.c": "int x;\n"})
-    _, report = review(repo.mbox(base, tmp_path / "omfs.mbox"), tmp_path, 1)
+    _, report = review(repo.mbox(base, tmp_path / "omfs.mbox"), tmp_path, 1, *UNBOOTED)
     assert "OMFS_FS" in [one["symbol"] for one in report["build"]["enabled"]]
     (missing,) = report["build"]["not_compiled"]
     assert (missing["file"], "arm64" in missing["reason"]) == ("arch/arm64/mm/new.c", True)
@@ -106,25 +96,13 @@ def test_a_patch_that_breaks_the_real_build_is_named(tree: Path, tmp_path: Path)
     repo, base = kernel_file(tree, tmp_path, "mm/vmscan.c")
     text = (repo.path / "mm/vmscan.c").read_text()
     repo.commit("mm/vmscan: broken", {"mm/vmscan.c": text + "\nint broken(void) { return nowhere; }\n"})  # noqa: E501 # fmt: skip
-    mail, report = review(repo.mbox(base, tmp_path / "broken.mbox"), tmp_path, 1)
+    mail, report = review(repo.mbox(base, tmp_path / "broken.mbox"), tmp_path, 1, *UNBOOTED)
     assert report["build"]["broken_patch"] == 1
     assert "error: 'nowhere' undeclared" in mail
     assert mail.count("The patch does not build.") == 1
 
 
 WRITEPAGES = re.compile(r"^\s*\.writepage\s*=\s*(\w+),", re.MULTILINE)
-
-
-@pytest.fixture(scope="session")
-def objects(tree: Path) -> tuple[Path, Path]:
-    """Return object tree and source of the default baseline, built when it is not there."""
-    settings = load()
-    worker = worker_config(settings)
-    head = trees.get(worker, TREE).head
-    base = Base(TREE, head, plan.kernel(kernels.load("default")), plan.limits(settings))
-    found = baseline.ensure(worker, base, lambda _: None)
-    assert tree.exists()
-    return found.objects[0], found.source
 
 
 @pytest.mark.timeout(3600)
@@ -212,7 +190,7 @@ def test_a_lost_guard_a_deep_filesystem_and_a_mere_move(tree: Path, tmp_path: Pa
     swapped = "\n" * 30 + text[second:third] + text[first:second]
     forward = "static bool can_demote(int nid, struct scan_control *sc);\n"
     repo.commit("mm/vmscan: move", {"mm/vmscan.c": text[:first] + forward + swapped + text[third:]})
-    mail, report = review(repo.mbox(base, tmp_path / "three.mbox"), tmp_path, 1)
+    mail, report = review(repo.mbox(base, tmp_path / "three.mbox"), tmp_path, 1, *UNBOOTED)
     found = {(one["patch"], one["kind"]): one for one in report["findings"]}
     assert {patch for patch, _ in found} == {1, 2}  # moving code is no finding
     lost, opened = found[1, "guard-lost"], found[1, "chain-reached"]

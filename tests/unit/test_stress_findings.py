@@ -145,7 +145,7 @@ def test_the_stack_gate_has_two_sides(more: int, said: bool) -> None:  # noqa: F
     assert bool(found(run(patched=(boot(stacks=(grown,)),)))) is said
 
 
-def test_a_deeper_stack_through_other_functions_is_not_compared() -> None:
+def test_a_deeper_stack_through_other_functions_is_not_growth() -> None:
     other = stack(("virtqueue_add", 5, 900), *CHAIN)
     assert found(run(patched=(boot(stacks=(other,)),))) == []
 
@@ -158,7 +158,7 @@ def test_a_function_that_the_base_kernel_lacks_does_not_hide_growth() -> None:
     )
     assert (one.kind, one.function, one.patch) == (FindingKind.STACK_DEEPER, "helper", 2)
     assert (one.after or 0) - (one.before or 0) == 300
-    assert "   300 helper.constprop.0  new" in one.text
+    assert "   300 helper.constprop.0" in one.text
 
 
 def test_a_function_that_is_gone_does_not_hide_growth() -> None:
@@ -168,6 +168,34 @@ def test_a_function_that_is_gone_does_not_hide_growth() -> None:
     assert found(first) == []
     gone = first.model_copy(update={"gone_functions": ("helper",)})
     assert [one.kind for one in found(gone)] == [FindingKind.STACK_DEEPER]
+
+
+def test_a_function_that_jumped_and_now_calls_is_growth() -> None:
+    more = stack(CHAIN[0], ("fat_writepage", 3, 280), *CHAIN[2:])
+    base = (boot(stacks=(stack(CHAIN[0], *CHAIN[2:]),)),)
+    quiet = run(base=base, patched=(boot(stacks=(more,)),))
+    assert found(quiet) == []  # the base may have both ways
+    jumping = quiet.model_copy(update={"jumping_functions": ("fat_writepage",)})
+    (one,) = found(jumping)
+    assert (one.function, (one.after or 0) - (one.before or 0)) == ("fat_writepage", 280)
+
+
+def test_growth_below_another_caller_is_growth() -> None:
+    other = (
+        ("submit_bio", 5, 48),
+        ("ext4_writepage", 9, 400),
+        ("pageout", 1, 88),
+        ("shrink", 2, 9),
+    )
+    (one,) = found(run(patched=(boot(stacks=(stack(*other),)),)))
+    assert (one.kind, one.function) == (FindingKind.STACK_DEEPER, "ext4_writepage")
+    assert (one.after, one.before) == (545, 245)
+    assert "   400 ext4_writepage  was 100" in one.text
+
+
+def test_what_shrank_counts_against_what_grew() -> None:
+    other = (("submit_bio", 5, 48), ("ext4_writepage", 8, 164), ("pageout", 3, 40), CHAIN[3])
+    assert found(run(patched=(boot(stacks=(stack(*other),)),))) == []
 
 
 def test_two_call_sites_of_one_function_are_no_growth() -> None:

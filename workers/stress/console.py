@@ -10,7 +10,7 @@ so that a report is built from streams, one for each printer. It has a head, the
 is known to follow a trace still belongs to it.
 
 Nothing of the text is trusted: patterns are bounded and lines cut, so that the time is linear.
-``Report.lines`` may hold control characters, ``Report.title`` does not.
+``Report.lines`` and ``first`` may hold control characters, the other fields do not.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Report:
 
     kind: Kind
     title: str  # the same in every boot: no addresses, pids, processors, times, line numbers
-    first: str  # the line that says what it is, as printed, without prefix
+    first: str  # the line that says what it is, as printed but for its prefix
     number: int  # of that line, 1-based
     lines: tuple[str, ...]  # without prefixes and without the lines of other printers
     stack: tuple[str, ...]  # functions as the source spells them, innermost first
@@ -97,12 +97,12 @@ WAYS = frozenset({
 })  # fmt: skip
 
 PREFIX = re.compile(
-    r"\[ {0,11}(?P<time>\d{1,10}\.\d{6})\](?:\[ {0,9}(?P<caller>[TC]\d{1,10})\])? ?"
+    r"\[ {0,11}(?P<time>\d{1,10}\.\d{6})\](?:\[ {0,9}(?P<caller>[TC]\d{1,10})\])? ?", re.ASCII
 )
 PANIC = "Kernel panic - not syncing: "  # kernel/panic.c, panic()
 NAME = r"(?P<function>[A-Za-z_][\w.]{0,120})"
 AT = NAME + r"\+0x"
-FILE = r"(?P<file>[^\s:]{1,200}):\d{1,7}"
+FILE = r"(?:\[.{1,200}\] )?(?P<file>[^\s:]{1,200}):\d{1,7}"  # behind a condition, since 6.19
 CUT = re.compile(r"-+\[ cut here \]-+$")  # include/asm-generic/bug.h, CUT_HERE
 RULE = re.compile(r"={20,}$")
 PAGE = re.compile(r"(?:page: ?|vma |mm )[0-9a-f(r]")  # mm/debug.c, before a VM_BUG_ON_PAGE()
@@ -126,7 +126,7 @@ def _sign(
     kind: Kind, pattern: str, title: str = "", ends: re.Pattern[str] | None = None,
     body: re.Pattern[str] | None = None, joins: Iterable[Kind] = (),
 ) -> Sign:  # fmt: skip
-    return Sign(kind, re.compile(pattern), title, ends, body, frozenset(joins))
+    return Sign(kind, re.compile(pattern, re.ASCII), title, ends, body, frozenset(joins))
 
 
 SIGNS = (
@@ -137,10 +137,11 @@ SIGNS = (
     _sign(Kind.PANIC, PANIC + "(?P<more>.*)", "Kernel panic"),
     # lib/list_debug.c with CHECK_DATA_CORRUPTION of include/linux/bug.h: in front of the next
     _sign(Kind.LIST, r"(?P<what>list_(?:add|del)\w{0,20} corruption)"),
-    # __warn in kernel/panic.c, since 6.16 the second form, and report_bug in lib/bug.c
+    # __warn in kernel/panic.c, since 6.19 the second form, and report_bug in lib/bug.c
     _sign(Kind.WARNING, rf"(?P<what>WARNING): CPU: \d{{1,5}} PID: \d{{1,10}} at (?:{FILE} )?{AT}",
           ends=END_TRACE, joins={Kind.LIST}),
-    _sign(Kind.WARNING, rf"(?P<what>WARNING): {FILE} at {AT}", ends=END_TRACE, joins={Kind.LIST}),
+    _sign(Kind.WARNING, rf"(?P<what>WARNING): (?:{FILE} )?at {AT}",
+          ends=END_TRACE, joins={Kind.LIST}),
     _sign(Kind.BUG, rf"(?P<what>kernel BUG) at {FILE}!", joins={Kind.LIST}),
     # handle_stack_overflow in arch/x86/kernel/traps.c
     _sign(Kind.STACK_GUARD, r"(?P<what>BUG: (?:[\w-]{1,20} )?stack guard page was hit) at "),
@@ -202,7 +203,9 @@ SIGNS = (
     _sign(Kind.BUG, r"(?P<what>BUG: (?!.{1,60} messages suppressed).+)"),
 )  # fmt: skip
 # one search instead of one for each sign, for the many lines that are none
-ANY_SIGN = re.compile("|".join(re.sub(r"\?P<\w+>", "?:", one.pattern.pattern) for one in SIGNS))
+ANY_SIGN = re.compile(
+    "|".join(re.sub(r"\?P<\w+>", "?:", one.pattern.pattern) for one in SIGNS), re.ASCII
+)
 
 CONSEQUENCES = (  # panics that end a report: text, its kinds, whether by the same printer alone
     (r"Fatal exception|Machine halted|\w{1,20} stack guard hit|Oops", DYING, False),
@@ -217,8 +220,8 @@ CONSEQUENCES = (  # panics that end a report: text, its kinds, whether by the sa
     (r"panic_on_taint set|k[ac]san\.fault=panic set", set(Kind) - PANICS, False),
 )  # fmt: skip
 
-RIP = re.compile(rf"RIP: 0010:{AT}")  # 10 is __KERNEL_CS, user space has 33
-CALL = re.compile(rf" (?P<guess>\? )?{AT}")
+RIP = re.compile(rf"RIP: 0010:{AT}", re.ASCII)  # 10 is __KERNEL_CS, user space has 33
+CALL = re.compile(rf" (?P<guess>\? )?{AT}", re.ASCII)
 REGISTERS = r"(?:R[A-Z0-9]{2}|[RE]?FLAGS|[C-GS]S|[CD]R\d|PKRU|Code):"
 IN_TRACE = re.compile(rf"\s|{REGISTERS}")
 TAIL = re.compile("|".join((
@@ -386,7 +389,6 @@ class _Reader:
         self.drafts: list[_Draft] = []
         self.open: dict[str, list[_Stream]] = {}  # by printer, the innermost last
         self.latest: dict[tuple[str | None, Kind], _Draft] = {}  # by printer, None for any
-        self.stall: _Draft | None = None
 
     def read(self, line: _Line) -> None:
         streams = self.open.setdefault(line.printer, [])
@@ -398,8 +400,8 @@ class _Reader:
             self._begin(streams, line)
         elif CUT.match(line.text):
             self._cut(streams, line)
-        elif NMI.match(line.text) and self.stall:
-            self._follow(streams, self.stall, line)
+        elif NMI.match(line.text) and self.drafts and self.drafts[-1].kind in STALLS:
+            self._follow(streams, self.drafts[-1], line)
         elif RULE.match(line.text) or (
             not self._feed(streams, line.text) and PAGE.match(line.text)
         ):
@@ -443,8 +445,6 @@ class _Reader:
         draft.streams.append(stream)
         self.drafts.append(draft)
         self.latest[draft.printer, draft.kind] = self.latest[None, draft.kind] = draft
-        if draft.kind in STALLS:
-            self.stall = draft
 
     def _cause(self, line: _Line) -> _Draft | None:
         """Return the report that a panic ends, None if the panic is one of its own."""
@@ -544,9 +544,8 @@ def _report(draft: _Draft) -> Report:
     lines = [text for stream in draft.streams for text in stream.lines]
     while not lines[-1]:
         lines.pop()
-    told = [one for one in draft.streams if one.calls or one.rip] or draft.streams[:1]
-    # another processor that is asked for its stack is the one that stalls
-    stream = next((one for one in told if NMI.match(one.lines[0])), told[0])
+    # one that saw another processor stall shows the stack of that one alone
+    stream = next((one for one in draft.streams if one.calls or one.rip), draft.streams[0])
     asked = draft.kind in STALLS or NMI_TRACE in stream.lines
     calls = stream.calls[max(stream.interrupted, 0) if asked and not stream.rip else 0 :]
     ways = draft.kind in WAYS
@@ -558,5 +557,5 @@ def _report(draft: _Draft) -> Report:
     text = "\0".join((draft.kind, title, *map(str, innermost)))
     return Report(
         draft.kind, title, draft.first, draft.number, tuple(lines), stack, function,
-        hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16], draft.panicked,
+        hashlib.sha256(text.encode()).hexdigest()[:16], draft.panicked,
     )  # fmt: skip

@@ -17,11 +17,11 @@ from workers.sandbox import Box
 
 SECONDS = 60
 LIMITS = Limits(
-    wall_seconds=SECONDS, memory_bytes=4 << 30, processes=64, file_bytes=1 << 20,
+    wall_seconds=SECONDS, memory_bytes=4 << 30, processes=sandbox.SHARED, file_bytes=1 << 20,
     disk_bytes=1 << 20, parallel=1,
 )  # fmt: skip
 SYMBOL = re.compile(r"[0-9a-f]+ [tTwW] (\S+)$")
-PLACES = re.compile(r" \((?P<places>[\w./+-]+:\d+[^)]*)\)")
+JUMP = re.compile(r"\sjmp\s+[0-9a-f]+ <([\w.]+)>")  # to the start of a function
 
 
 class NotDecodedError(OursError):
@@ -49,6 +49,23 @@ def symbols(vmlinux: Path, scratch: Path, uid: int) -> frozenset[str]:
     text = _run(box, ["nm", "/guest/vmlinux"], b"").decode(errors="replace")
     found = (SYMBOL.fullmatch(line) for line in text.splitlines())
     return frozenset(plain(one[1]) for one in found if one)
+
+
+def leaving_by_jump(
+    functions: Sequence[str], vmlinux: Path, scratch: Path, uid: int
+) -> frozenset[str]:
+    """Return which of the functions end in a jump to another one, so that no frame is left.
+
+    Raises NotDecodedError.
+    """
+    box = Box(scratch, LIMITS, uid, ((vmlinux, "/guest/vmlinux"),))
+    found = set()
+    for name in functions:
+        argv = ["objdump", "-d", "--no-show-raw-insn", f"--disassemble={name}", "/guest/vmlinux"]
+        targets = JUMP.findall(_run(box, argv, b"").decode(errors="replace"))
+        if {one for one in targets if plain(one) != name and not one.startswith("__x86_")}:
+            found.add(name)
+    return frozenset(found)
 
 
 def plain(function: str) -> str:

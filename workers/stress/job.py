@@ -30,6 +30,8 @@ def _lines(
     yield f"window {profile.window_ms}"
     yield f"seed {seed}"
     yield f"filter {' '.join(profile.trace)}"
+    if filesystem in profile.own:
+        yield f"own {' '.join(profile.own[filesystem])}"
     yield f"disk vda {filesystem} {profile.layers or NONE} {profile.file_mib}"
     if profile.swap_mib:
         yield f"disk vdb swap {NONE} 0"

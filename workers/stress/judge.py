@@ -8,16 +8,20 @@ from workers.stress.boot import BUSY, DONE, SETUP, STALL, Heard
 from workers.stress.records import Account
 
 # what the guest is told to die of (oops=panic): it cannot have gone on to the end
-FATAL = frozenset({"panic", "oops", "bug", "stack-guard", "stack-end", "general-protection"})
+FATAL = frozenset(
+    {"panic", "oops", "bug", "stack-guard", "stack-end", "general-protection", "stack-protector"}
+)
 SELF_TEST = "lkdtm_WARNING"  # drivers/misc/lkdtm/bugs.c, asked for by guest/sensor.c
 NMI = "NMI"
+MOST_REPORTS = 40  # of one boot; who says more says the same
 SIGKILL = 9  # by the OOM killer, which the console tells of
 
 
 def judge(heard: Heard, nonce: str, accelerator: str) -> Boot:
     """Return the boot as a record, without artifacts."""
     account = records.parse(heard.records.decode(errors="replace"), nonce)
-    found = [_report(one) for one in console.reports(heard.console.decode(errors="replace"))]
+    said = console.reports(heard.console.decode(errors="replace"))
+    found = [_report(one) for one in said[:MOST_REPORTS]]
     proven = next((one for one in found if SELF_TEST in (one.function, *one.stack)), None)
     bad = tuple(one for one in found if one is not proven and not _is_our_doing(one, heard))
     ending, problem = _ending(heard, account, bad, proven is not None)

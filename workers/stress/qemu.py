@@ -23,7 +23,7 @@ EXIT_PORT = 0xF4  # guest/record.c writes its exit code there
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 OWN_BYTES = 3 << 30  # address space of QEMU besides the guest's memory
 TRANSLATED_MIB = 128  # translated code that TCG keeps
-THREADS = 128
+THREADS = 1024  # of all guests that run as one user, and of builds beside them
 APPEND = (
     "console=ttyS0", "printk.time=1", "loglevel=7", "panic=-1", "oops=panic", "nokaslr",
     "softlockup_panic=1", "watchdog_thresh=6", "hung_task_panic=1", "unknown_nmi_panic",
@@ -32,7 +32,8 @@ APPEND = (
 
 Accelerator = Literal["tcg", "kvm"]
 CPU = {"tcg": "max", "kvm": "host"}
-ACCEL = {"tcg": f"tcg,thread=multi,tb-size={TRANSLATED_MIB}", "kvm": "kvm"}
+# with a thread for each processor one may run into what ftrace patched out on the other
+ACCEL = {"tcg": f"tcg,thread=single,tb-size={TRANSLATED_MIB}", "kvm": "kvm"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ def _drives(machine: Machine, paths: Sequence[str], *, named: bool) -> list[str]
 def _hardware(machine: Machine) -> list[str]:
     return [
         "-accel", ACCEL[machine.accelerator], "-cpu", CPU[machine.accelerator],
-        "-smp", str(machine.cpus), "-m", str(machine.memory_mib), "-nodefaults", "-no-user-config",
+        # a kernel without ACPI reads SeaBIOS's MP table, which lists sockets alone
+        "-smp", f"{machine.cpus},sockets={machine.cpus}",
+        "-m", str(machine.memory_mib), "-nodefaults", "-no-user-config",
         "-display", "none", "-no-reboot",
         "-device", f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=0x1",
     ]  # fmt: skip

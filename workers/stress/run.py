@@ -35,6 +35,7 @@ OURS = frozenset({Ending.BROKEN})
 AGAIN = frozenset({Ending.BROKEN, Ending.DEAF, Ending.SETUP})  # worth a second try
 KERNEL = Path("arch/x86/boot/bzImage")
 EXPORTED = Path("guest")  # the directory that commands in mails name
+MOST_LOOKED_AT = 40  # functions whose code is looked at
 DECODED = 3  # reports of a boot
 FILL_SECONDS = 120
 
@@ -258,18 +259,32 @@ class _Stress:
             update={
                 "new_functions": self._missing(found.patched, self.base.vmlinux),
                 "gone_functions": self._missing(found.base, self.patched.vmlinux),
+                "jumping_functions": self._jumping(found, self.base.vmlinux, self.patched.vmlinux),
             }
         )
 
+    def _jumping(self, found: StressRun, base: Path, patched: Path) -> tuple[str, ...]:
+        """Return the functions that jump to their callee in the base, and call it now."""
+        fresh = sorted(_seen(found.patched) - _seen(found.base))[:MOST_LOOKED_AT]
+        scratch, uid = self.directory / "scratch", self.worker.sandbox_uid
+        before = decode.leaving_by_jump(fresh, base, scratch, uid)
+        after = decode.leaving_by_jump(sorted(before), patched, scratch, uid)
+        return tuple(sorted(before - after))
+
     def _missing(self, boots: Iterable[Boot], vmlinux: Path) -> tuple[str, ...]:
-        seen = {
-            decode.plain(name)
-            for one in boots for stack in one.stacks for name, _, _ in stack.frames
-        }  # fmt: skip
+        seen = _seen(boots)
         if not seen:
             return ()
         known = decode.symbols(vmlinux, self.directory / "scratch", self.worker.sandbox_uid)
         return tuple(sorted(seen - known))
+
+
+def _seen(boots: Iterable[Boot]) -> set[str]:
+    """Return the functions on the stacks of boots."""
+    return {
+        decode.plain(name)
+        for one in boots for stack in one.stacks for name, _, _ in stack.frames
+    }  # fmt: skip
 
 
 def _is_bad(one: Boot) -> bool:

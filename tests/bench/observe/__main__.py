@@ -28,7 +28,7 @@ DISKS = (
     ("xfs", ("mkfs.xfs", "-q", "-f"), 304), ("loop", ("mkfs.ext4", "-q", "-F"), 8),
 )  # fmt: skip
 # not KVM: where it is nested it may fail in the middle of a boot, and QEMU does not fall back
-MACHINE = ("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2")
+MACHINE = ("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2,sockets=2")
 
 
 def newc(name: str, mode: int, content: bytes, number: int, device: tuple[int, int]) -> bytes:

@@ -58,7 +58,8 @@ struct job {
 	int work_count;
 	char tunes[MAX_TUNES][2][NAME];	/* below /proc/sys, value */
 	int tune_count;
-	char filter[1024];	/* of the stack tracer, globs */
+	char filter[1024];	/* of the stack tracer, globs: what every write passes */
+	char own[1024];		/* and what only writes of the filesystem's files pass */
 };
 
 extern struct job job;

@@ -74,6 +74,8 @@ static void take(const char *name, const char *text)
 		job.seed = atoi(text);
 	else if (!strcmp(name, "filter"))
 		snprintf(job.filter, sizeof(job.filter), "%s", text);
+	else if (!strcmp(name, "own"))
+		snprintf(job.own, sizeof(job.own), "%s", text);
 	else if (!strcmp(name, "disk"))
 		take_disk(text);
 	else if (!strcmp(name, "work"))

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define WRITES TRACING "events/vmscan/mm_vmscan_write_folio/"
@@ -22,6 +23,11 @@
 #define PROOF "ksys_write"	/* of the tracer */
 #define KEPT 256		/* stacks, each of other functions or frames */
 #define TEXT 6144		/* bytes of one */
+#define GENERAL_MS 600
+#define OWN_MS 300
+#define BETWEEN 4			/* long windows without short ones after them */
+#define SHORT_ONES 8		/* windows */
+#define SHORT 400		/* microseconds */
 #define MOST (128 << 10)	/* bytes of a file that is sent */
 
 struct seen {
@@ -103,15 +109,41 @@ static void counters(const char *when)
 	}
 }
 
-/* A glob that matches nothing is told: on another kernel its functions may be called otherwise. */
-static void set_filter(void)
+/*
+ * Traces other functions from now on. A glob that matches nothing is told once: on another
+ * kernel its functions may be called otherwise.
+ */
+static void set_filter(const char *globs)
 {
-	char *glob, *rest = job.filter;
+	static int told[2];
+	int *once = told + (globs == job.own);
+	char copy[sizeof(job.filter)], word[NAME], *glob, *rest = copy;
+	int fd;
 
-	put(TRACING "stack_trace_filter", "");
-	while ((glob = strsep(&rest, " ")))
-		if (*glob && !append(TRACING "stack_trace_filter", glob))
+	put(TRACING "stack_max_size", NO_MORE);	/* the old functions still do meanwhile */
+	snprintf(copy, sizeof(copy), "%s", globs);
+	/* the filter changes when it is closed: an empty one would trace every function there is */
+	fd = open(TRACING "stack_trace_filter", O_WRONLY | O_TRUNC);
+	while ((glob = strsep(&rest, " "))) {
+		int size = snprintf(word, sizeof(word), "%.50s ", glob);
+
+		if (*glob && write(fd, word, size) < 0 && !*once)
 			record("no-function", "%s", glob);
+	}
+	close(fd);
+	*once = 1;
+	put(TRACING "stack_max_size", "0");
+}
+
+/* A part of the time only the filesystem's own functions are traced, which nobody hides. */
+static void choose_filter(void)
+{
+	static int was;
+	int own = *job.own && now_ms() % (GENERAL_MS + OWN_MS) > GENERAL_MS;
+
+	if (own != was)
+		set_filter(own ? job.own : job.filter);
+	was = own;
 }
 
 /* Writes that reclaim started so far, by the counter that the histogram is held against. */
@@ -132,10 +164,8 @@ void sensors_start(void)
 	counters("before");
 	if (!put(in_writes("trigger"), HIST))
 		problem("hist trigger");
-	put(TRACING "stack_max_size", NO_MORE);
-	set_filter();
 	put("/proc/sys/kernel/stack_tracer_enabled", "1");
-	put(TRACING "stack_max_size", "0");
+	set_filter(job.filter);
 }
 
 static uint32_t hashed(const char *text, uint32_t hash)	/* FNV-1a */
@@ -191,14 +221,45 @@ static void keep(char *text)
 		seen_count++;
 }
 
-/* Looks at the deepest stack of the window that ends now, and opens the next one. */
-void sensors_look(void)
+static void look(void)
 {
 	static char text[TEXT];
 
-	if (read_stack(text, sizeof(text)))
-		keep(text);
 	windows++;
+	if (get(TRACING "stack_max_size", text, sizeof(text)) && atoi(text) && read_stack(text, sizeof(text)))
+		keep(text);
+}
+
+/* Waits without sleeping, which would take a tick at least. */
+static void spin(long microseconds)
+{
+	struct timespec now;
+	long ends = 0, at;
+
+	do {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		at = now.tv_sec * 1000000 + now.tv_nsec / 1000;
+		ends = ends ? ends : at + microseconds;
+	} while (at < ends);
+}
+
+/*
+ * Looks at the deepest stack of the window that ends now, and opens the next one. The deepest
+ * hides all others: direct reclaim writing to swap hides kswapd writing a file. Therefore
+ * some windows are so short that hardly two pages are written in one.
+ */
+void sensors_look(void)
+{
+	static int turn;
+
+	look();
+	choose_filter();
+	for (int n = 0; turn % BETWEEN == 0 && n < SHORT_ONES; n++) {
+		put(TRACING "stack_max_size", "0");
+		spin(SHORT);
+		look();
+	}
+	turn++;
 	put(TRACING "stack_max_size", "0");
 }
 
