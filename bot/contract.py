@@ -404,6 +404,7 @@ class Boot(Record):
     stacks: tuple[StackSeen, ...] = ()
     reports: tuple[ConsoleReport, ...] = ()
     verified: tuple[Verified, ...] = ()
+    misread: int = 0  # times a process read something else than it had written, while it worked
     console: str | None = None  # artifact
     account: str | None = None  # artifact: the guest's records
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from bot.contract import (
     Boot,
@@ -35,6 +36,7 @@ DIRECTORIES = {
 }  # fmt: skip
 WITHOUT_HOOK = frozenset({Filesystem.XFS})  # as in workers/stress/job.py, which a test compares
 OOM = "oom-kill"
+DIRECT = frozenset({"try_to_free_pages", "try_to_free_mem_cgroup_pages"})  # mm/vmscan.c
 SHOWN = 16  # lines of evidence
 
 
@@ -197,6 +199,8 @@ def _direct(boots: Iterable[Boot]) -> int:
 
 def _direct_writes(case: _Case) -> Iterator[Finding]:
     run = case.run
+    if not _direct(run.patched):
+        yield from _unseen_writes(case)
     if not _direct(run.patched) or _direct(run.base):
         return
     bad = [boot for boot in run.patched if boot.direct_writes]
@@ -214,6 +218,29 @@ def _direct_writes(case: _Case) -> Iterator[Finding]:
     )  # fmt: skip
 
 
+def _unseen_writes(case: _Case) -> Iterator[Finding]:
+    """Yield writes that went past pageout(), and so past the tracepoint, but over the stack."""
+    run = case.run
+    own = run.profile.own.get(run.filesystem, ())
+
+    def through(boots: Iterable[Boot]) -> list[StackSeen]:
+        return [
+            stack for boot in boots for stack in boot.stacks
+            if any(name in DIRECT for name, _, _ in stack.frames)
+            and any(fnmatchcase(name, one) for name, _, _ in stack.frames for one in own)
+        ]  # fmt: skip
+
+    seen = through(run.patched)
+    if not seen or through(run.base):
+        return
+    names = tuple(name for name, _, _ in seen[0].frames)
+    said = f"{case.where} direct reclaim was seen in functions that only ->writepage reaches:"
+    yield case.finding(
+        FindingKind.DIRECT_WRITE,
+        ("direct reclaim was seen writing file pages", said, names[: 2 * SHOWN]), functions=names,
+    )  # fmt: skip
+
+
 def _none(base: Sequence[Boot]) -> str:
     if not base:
         return ""
@@ -222,6 +249,17 @@ def _none(base: Sequence[Boot]) -> str:
 
 
 def _data(case: _Case) -> Iterator[Finding]:
+    yield from _lost(case)
+    run = case.run
+    bad = [boot for boot in run.patched if boot.misread]
+    if bad and not any(boot.misread for boot in run.base):
+        times = sum(boot.misread for boot in bad)
+        head = f"{times} times memory or a file held something else than was written"
+        said = f"{case.where} {head}, {_times(run.patched, len(bad))}, and never on the base."
+        yield case.finding(FindingKind.DATA_LOST, (head, said, ()), after=times)
+
+
+def _lost(case: _Case) -> Iterator[Finding]:
     run = case.run
     bad = [boot for boot in run.patched if any(one.bad or one.unread for one in boot.verified)]
     if not bad or any(one.bad or one.unread for boot in run.base for one in boot.verified):

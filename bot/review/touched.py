@@ -11,7 +11,8 @@ from bot.mail import quote
 from bot.mail.quote import Hunk
 
 # git's default for C: a line that begins with a word is where a function begins, and no label
-FUNCTION = re.compile(r"[A-Za-z_][\w\s*]*?\b(?P<name>[A-Za-z_]\w*)\s*\(")
+# (the type may stand on the line above)
+FUNCTION = re.compile(r"(?:[A-Za-z_][\w\s*]*?[\s*])?(?P<name>[A-Za-z_]\w*)\s*\(")
 SOURCE = re.compile(r".*\.[chS]")
 
 

@@ -80,6 +80,8 @@ def test_equal_boots_show_nothing() -> None:
 WRITES = (DirectWrite(task="init", count=30, stack=(SHRINK, "try_to_free_pages")),)
 LOST = (Verified(filesystem="ext4", pages=6000, bad=2, unread=0, shown=("17 stale",)),)
 KILLED = (("oom_kill", 1),)
+PAST = (("ext4_io_submit", 5, 48), ("ext4_writepage", 9, 100), ("shrink_folio_list", 1, 88),
+        ("try_to_free_pages", 2, 200))  # fmt: skip
 DEEPER = (stack(("submit_bio", 5, 48), ("ext4_writepage", 9, 164), *CHAIN[2:]),)
 
 
@@ -88,6 +90,8 @@ DEEPER = (stack(("submit_bio", 5, 48), ("ext4_writepage", 9, 164), *CHAIN[2:]),)
     [
         (boot(direct_writes=WRITES), FindingKind.DIRECT_WRITE),
         (boot(verified=LOST), FindingKind.DATA_LOST),
+        (boot(misread=3), FindingKind.DATA_LOST),
+        (boot(stacks=(stack(*CHAIN), stack(*PAST))), FindingKind.DIRECT_WRITE),
         (boot(counters=KILLED), FindingKind.OOM_KILL),
         (boot(stacks=DEEPER), FindingKind.STACK_DEEPER),
         (boot(reports=(report(),)), FindingKind.KERNEL_REPORT),

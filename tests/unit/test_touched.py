@@ -69,6 +69,16 @@ def test_calls_labels_and_declarations_begin_no_function(tmp_path: Path) -> None
     assert names(diff(tmp_path, after)) == ["first"]
 
 
+def test_a_type_may_stand_on_the_line_above(tmp_path: Path) -> None:
+    text = "static inline bool\nretry(int order, int flags)\n{\n\tint a = 1;\n\treturn a;\n}\n"
+    repo = Repo(tmp_path / "repo")
+    base = repo.commit("base", {"mm/a.c": BEFORE + text})
+    repo.commit("change", {"mm/a.c": BEFORE + text.replace("a = 1", "a = 2")})
+    patch = diff(tmp_path / "other", BEFORE.replace("a = 1", "a = 3"))
+    patch = patch.model_copy(update={"diff": repo.git("diff", base, "HEAD").encode()})
+    assert names(patch) == ["retry"]
+
+
 def test_only_sources_have_functions(tmp_path: Path) -> None:
     assert names(diff(tmp_path, BEFORE.replace("a = 1", "a = 3"), "Documentation/a.rst")) == []
 

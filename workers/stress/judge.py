@@ -34,7 +34,7 @@ def judge(heard: Heard, nonce: str, accelerator: str) -> Boot:
         counters=tuple(records.counters(account).items()),
         operations=records.operations(account),
         direct_writes=records.direct_writes(account), stacks=records.stacks(account),
-        reports=bad, verified=records.verified(account),
+        reports=bad, verified=records.verified(account), misread=records.lost_reads(account),
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ CAUGHT = {
     "false-oom": {FindingKind.OOM_KILL},
 }
 PROFILES = {
-    "errors": "errors", "enospc": "enospc", "memcg": "memcg", "swap": "swap",
+    "errors": "errors", "fsync": "writepage", "enospc": "enospc", "memcg": "memcg", "swap": "swap",
     "clean-reads": "efficiency",
 }  # fmt: skip
 
