@@ -37,6 +37,7 @@ DIRECTORIES = {
 WITHOUT_HOOK = frozenset({Filesystem.XFS})  # as in workers/stress/job.py, which a test compares
 OOM = "oom-kill"
 DIRECT = frozenset({"try_to_free_pages", "try_to_free_mem_cgroup_pages"})  # mm/vmscan.c
+KERNEL_RIP = "RIP: 0010:"  # of the kernel's code segment, arch/x86/kernel/process_64.c
 SHOWN = 16  # lines of evidence
 
 
@@ -155,8 +156,9 @@ def _evidence(report: ConsoleReport) -> tuple[str, ...]:
     lines = report.decoded or report.lines
     trace = [n for n, line in enumerate(lines) if "Call Trace" in line]
     start = trace[0] if trace else 0
+    where = [line for line in lines if line.startswith(KERNEL_RIP)][:1]
     calls = [line for line in lines[start:] if not line.strip().startswith("?")]
-    return tuple(calls[:SHOWN])
+    return tuple([*where, *calls][:SHOWN])
 
 
 # how boots ended

@@ -16,12 +16,14 @@ from typing import Any
 
 import pytest
 
-from bot.contract import BuildResult, KernelConfig, StackResult
+from bot.contract import BuildResult, KernelConfig, StackResult, StressResult
 from bot.mail.message import parse
+from bot.mail.patchtext import patch_texts
 from bot.mail.reply import Run, Sender, compose
 from bot.mail.series import Series, assemble
-from bot.review import findings, verdict
+from bot.review import findings, stress_words, touched, verdict
 from policies.schema import load_gates
+from policies.stress import load as load_profile
 
 HERE = Path(__file__).parent
 NAMES = sorted(path.stem for path in HERE.glob("*.json"))
@@ -42,17 +44,32 @@ def given(name: str) -> tuple[Series, dict[str, Any]]:
 SOURCE = "debian:linux-source-6.1 6.1.192-2"
 
 
+def stress_of(data: dict[str, Any]) -> StressResult | None:
+    """Return the stress result of a case; its runs name their profile."""
+    if "stress" not in data:
+        return None
+    runs = [
+        {**run, "profile": load_profile(run["profile"]).model_dump()}
+        for run in data["stress"]["runs"]
+    ]
+    return StressResult.model_validate(data["stress"] | {"runs": runs})
+
+
 def reply(name: str, key: str = "run", source: str = SOURCE) -> bytes:
     series, data = given(name)
     gates = load_gates()
     build = BuildResult.model_validate_json(json.dumps(data["build"]))
     stack = StackResult.model_validate(data["stack"]) if data["stack"] else None
-    found = findings.find(gates, CONFIG, build, stack)
+    boots = stress_of(data)
+    among = touched.touched(patch_texts(series))
+    found = findings.find(gates, CONFIG, build, stack, boots, among)
+    words = stress_words.Words(boots, (), build)
     decided = verdict.decide(found, len(series.patches))
     run = Run(
         tree="debian-6.1", source=source, config=CONFIG, build=build, stack=stack, key=key,
         base_reason="head of the tree; the series names no base-commit",
-        headline=decided.headline, findings=decided.findings,
+        headline=decided.headline, findings=decided.findings, booted=words.sentences(),
+        boot_lines=words.commands(),
     )  # fmt: skip
     sender = Sender("stackhog <bot@stackhog.example.org>", gates.reply)
     return compose(series, run, sender, DATE).as_bytes()
@@ -68,7 +85,7 @@ def test_the_reply_is_the_golden_one(name: str) -> None:
 
 
 def test_there_are_golden_replies() -> None:
-    assert len(NAMES) >= 14
+    assert len(NAMES) >= 17
 
 
 @pytest.mark.parametrize("name", NAMES)

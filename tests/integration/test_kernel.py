@@ -52,7 +52,7 @@ def test_the_demo_series_has_the_findings_it_was_made_for(tmp_path: Path) -> Non
         ("warning", 3, None, "fail"),
     ]
     seen = report["findings"][0]
-    assert 380 <= seen["after"] - seen["before"] <= 450
+    assert 380 <= seen["after"] - seen["before"] <= 620  # alone, or with that of ext4_writepage()
     runs = report["stress"]["runs"]
     assert [(one["profile"]["name"], one["filesystem"]) for one in runs] == [
         ("quick", "ext4"), ("quick", "vfat"),
