@@ -58,6 +58,7 @@ class KernelFile(_Frozen):
     base: Word  # make target that the fragments are laid over
     target: Word  # make target of a full build
     compiler: Word  # CC=
+    stress: Word = "quick"  # the profile that its kernels are booted under
     about_objects: int = Field(gt=0)  # how many objects a build has, for progress only
     fragments: tuple[FragmentName, ...] = Field(min_length=1)  # beside the TOML file, in order
 

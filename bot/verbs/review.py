@@ -30,8 +30,8 @@ def _jobs(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
 )
 @click.option("--config", default=None, help="Kernel configuration: a name, or a .toml file.")
 @click.option(
-    "--profile", "profiles", multiple=True, default=("quick",), show_default=True,
-    help="Stress profile: a name, or a .toml file; may be repeated.",
+    "--profile", "profiles", multiple=True,
+    help="Stress profile: a name, or a .toml file; may be repeated; default: the configuration's.",
 )  # fmt: skip
 @click.option(
     "--series", "wanted", default=None, help="Message-ID, when PATH holds several series."
@@ -64,8 +64,10 @@ def command(  # noqa: PLR0913, PLR0917 - one per option
         # read while broker and worker start: it takes as long as they do
         from bot.verbs.reviewing import Asked, review  # noqa: PLC0415
 
-        stress = profiles if "stress" in jobs else ()
-        asked = Asked(path, tree, base, config, wanted, stack="stack" in jobs, profiles=stress)
+        asked = Asked(
+            path, tree, base, config, wanted, stack="stack" in jobs, stress="stress" in jobs,
+            profiles=profiles,
+        )  # fmt: skip
         done = review(asked, settings, fleet)
     sys.stdout.buffer.write(done.mail)
     sys.stdout.buffer.flush()

@@ -43,7 +43,8 @@ class Asked:
     config: str | None
     series: str | None
     stack: bool
-    profiles: tuple[str, ...] = ()  # of the stress job; none: it is not run
+    stress: bool
+    profiles: tuple[str, ...] = ()  # of the stress job; none: that of the kernel configuration
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ def _planned(asked: Asked, settings: Settings) -> _Plan:
         raise TheirsError(str(error)) from error
     request = plan.build(settings, name, base, policy, patch_texts(series))
     try:
-        runs = plan.runs(request.patches, asked.profiles)
+        profiles = (asked.profiles or (policy.stress,)) if asked.stress else ()
+        runs = plan.runs(request.patches, profiles)
     except StressPolicyError as error:
         raise TheirsError(str(error)) from error
     wanted = jobs.Wanted(asked.stack, runs)

@@ -87,12 +87,12 @@ START = told("alive 6.1", *GOOD, "phase work")
         (heard(told("alive 6.1"), status=SETUP), Ending.EARLY),
         (heard(START + f"{NONCE} 7 stall 20100\n", status=STALL), Ending.STALLED),
         (heard(START, status=STALL), Ending.EARLY),
-        (heard(START, status=None, why="silent", busy=0.1, asked=True), Ending.HUNG),
-        (heard(START, status=None, why="silent", busy=1.9, asked=True), Ending.SPUN),
-        (heard(START, status=None, why="slow", busy=1.9, asked=True), Ending.SLOW),
+        (heard(START, status=None, why="silent", busy=0.1, asked=len(SELF_TEST)), Ending.HUNG),
+        (heard(START, status=None, why="silent", busy=1.9, asked=len(SELF_TEST)), Ending.SPUN),
+        (heard(START, status=None, why="slow", busy=1.9, asked=len(SELF_TEST)), Ending.SLOW),
         (heard(START, status=None, why="flooded"), Ending.FLOODED),
         (heard(START, OOPS, None, why="flooded"), Ending.FLOODED),
-        (heard(START, OOPS, None, why="silent", asked=True), Ending.CRASHED),
+        (heard(START, OOPS, None, why="silent", asked=len(OOPS)), Ending.CRASHED),
         (heard("", "", 1, errors="qemu: no such file\n"), Ending.BROKEN),
         (heard(whole(killed="killed overwrite 7")), Ending.KILLED),
         (heard(whole(killed="killed overwrite 9")), Ending.DONE),
@@ -111,12 +111,19 @@ def test_the_provoked_warning_is_no_report_and_another_one_is() -> None:
 
 
 def test_the_panic_that_was_asked_for_says_where_a_silent_guest_was() -> None:
-    found = heard(START, SELF_TEST + NMI, 0, why="silent", busy=1.0, asked=True)
+    found = heard(START, SELF_TEST + NMI, 0, why="silent", busy=1.0, asked=len(SELF_TEST))
     boot = judge(found, NONCE, "tcg")
     assert boot.ending is Ending.SPUN
     assert "shrink_folio_list <- kswapd" in boot.problem
     assert "in phase 'work'" in boot.problem
     assert boot.reports == ()
+
+
+def test_what_a_kernel_says_after_it_was_asked_is_our_doing() -> None:
+    found = heard(START, SELF_TEST + WARNING + NMI, 0, why="slow", asked=len(SELF_TEST))
+    assert judge(found, NONCE, "tcg").reports == ()
+    found.asked = len(SELF_TEST + WARNING)
+    assert len(judge(found, NONCE, "tcg").reports) == 1
 
 
 def test_text_of_user_space_is_no_panic() -> None:

@@ -64,7 +64,7 @@ def test_a_wrong_profile_is_told_with_its_key(
 
 
 def test_an_unknown_profile_is_told_with_those_there_are() -> None:
-    with pytest.raises(StressPolicyError, match="there are: deep-stack, efficiency"):
+    with pytest.raises(StressPolicyError, match="there are: debug, deep-stack"):
         stress.load("none")
     with pytest.raises(StressPolicyError, match="cannot be read"):
         stress.load("/nowhere/none.toml")

@@ -47,7 +47,7 @@ class Heard:
     status: int | None = None  # of QEMU; None: it was killed here
     why: str = ""  # why it was killed: "silent", "slow", "flooded"
     busy: float = 0.0  # processors' worth of time that a silent guest took
-    asked: bool = False  # an NMI was sent, so that a panic by it is our own doing
+    asked: int | None = None  # bytes of console before an NMI was sent; what follows is our doing
     seconds: float = 0.0
     errors: str = ""  # QEMU's standard error
 
@@ -111,7 +111,7 @@ class _Conversation:
 
     def _finish(self) -> Heard:
         heard = self.heard
-        if not heard.why or heard.asked:
+        if not heard.why or heard.asked is not None:
             with suppress(subprocess.TimeoutExpired):
                 self.running.wait(timeout=2)
         status = self.running.poll()
@@ -166,7 +166,7 @@ class _Conversation:
             heard.why = "silent"
         if heard.why:
             heard.busy = self._recent(now)
-            heard.asked = True
+            heard.asked = len(heard.console)
             self._say({"execute": "inject-nmi"})
             self.ends = now + LAST_WORDS
         return False

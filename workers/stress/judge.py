@@ -20,13 +20,12 @@ SIGKILL = 9  # by the OOM killer, which the console tells of
 def judge(heard: Heard, nonce: str, accelerator: str) -> Boot:
     """Return the boot as a record, without artifacts."""
     account = records.parse(heard.records.decode(errors="replace"), nonce)
-    said = console.reports(heard.console.decode(errors="replace"))
-    found = [_report(one) for one in said[:MOST_REPORTS]]
+    found = _reports(heard.console[: heard.asked])
     proven = next((one for one in found if SELF_TEST in (one.function, *one.stack)), None)
-    bad = tuple(one for one in found if one is not proven and not _is_our_doing(one, heard))
+    bad = tuple(one for one in found if one is not proven)
     ending, problem = _ending(heard, account, bad, proven is not None)
     if ending in {Ending.HUNG, Ending.SPUN, Ending.SLOW}:
-        problem += _where(found, heard)
+        problem += _where(heard)
     return Boot(
         ending=ending, problem=problem, seconds=round(heard.seconds, 1), accelerator=accelerator,
         release=(account.first("alive") or "")[:64],
@@ -45,13 +44,17 @@ def _report(one: console.Report) -> ConsoleReport:
     )  # fmt: skip
 
 
-def _is_our_doing(report: ConsoleReport, heard: Heard) -> bool:
-    """Whether it is the panic by which a silent guest was made to show its stack."""
-    return heard.asked and report.kind == "panic" and NMI in report.first
+def _reports(said: bytearray) -> list[ConsoleReport]:
+    found = console.reports(said.decode(errors="replace"))
+    return [_report(one) for one in found[:MOST_REPORTS]]
 
 
-def _where(found: list[ConsoleReport], heard: Heard) -> str:
-    asked = next((one for one in found if _is_our_doing(one, heard)), None)
+def _where(heard: Heard) -> str:
+    """Say where a silent guest was, by the panic with which it answered an NMI."""
+    if heard.asked is None:
+        return ""
+    answers = _reports(heard.console[heard.asked :])
+    asked = next((one for one in answers if one.kind == "panic" and NMI in one.first), None)
     if asked is None or not asked.stack:
         return ""
     return f"; asked by an NMI, its first processor was in {' <- '.join(asked.stack[:4])}"

@@ -89,7 +89,8 @@ def boots(seed: dict[str, Any], built: BuildResult) -> tuple[int, tuple[Finding,
     """Boot base and patched until something is found; return boots of the patched kernel too."""
     assert built.image, built.reason
     assert built.base_image
-    profile = policy.load(seed.get("profile") or PROFILES.get(seed["needs"], "quick"))
+    usual = "debug" if seed["config"] == "debug" else "quick"
+    profile = policy.load(seed.get("profile") or PROFILES.get(seed["needs"], usual))
     filesystem = Filesystem(seed["filesystem"] or "ext4")
     made, found = 0, tuple[Finding, ...]()
     while made < BOOTS and not found:
