@@ -36,6 +36,7 @@ DIRECTORIES = {
 }  # fmt: skip
 WITHOUT_HOOK = frozenset({Filesystem.XFS})  # as in workers/stress/job.py, which a test compares
 OOM = "oom-kill"
+WRITERS = frozenset({"pageout", "shrink_folio_list", "shrink_page_list"})
 DIRECT = frozenset({"try_to_free_pages", "try_to_free_mem_cgroup_pages"})  # mm/vmscan.c
 KERNEL_RIP = "RIP: 0010:"  # of the kernel's code segment, arch/x86/kernel/process_64.c
 SHOWN = 16  # lines of evidence
@@ -226,11 +227,7 @@ def _unseen_writes(case: _Case) -> Iterator[Finding]:
     own = run.profile.own.get(run.filesystem, ())
 
     def through(boots: Iterable[Boot]) -> list[StackSeen]:
-        return [
-            stack for boot in boots for stack in boot.stacks
-            if any(name in DIRECT for name, _, _ in stack.frames)
-            and any(fnmatchcase(name, one) for name, _, _ in stack.frames for one in own)
-        ]  # fmt: skip
+        return [stack for boot in boots for stack in boot.stacks if _passes_by(stack, own)]
 
     seen = through(run.patched)
     if not seen or through(run.base):
@@ -241,6 +238,18 @@ def _unseen_writes(case: _Case) -> Iterator[Finding]:
         FindingKind.DIRECT_WRITE,
         ("direct reclaim was seen writing file pages", said, names[: 2 * SHOWN]), functions=names,
     )  # fmt: skip
+
+
+def _passes_by(stack: StackSeen, own: Sequence[str]) -> bool:
+    """Whether direct reclaim, below it what writes pages, below that one of ``own`` is on a stack.
+
+    The other way round, a filesystem that allocates and so enters reclaim, is as it must be.
+    """
+    names = [name.partition(".")[0] for name, _, _ in stack.frames]  # innermost first
+    writers = [place for place, name in enumerate(names) if name in WRITERS]
+    if not writers or not DIRECT & set(names[writers[-1] :]):
+        return False
+    return any(fnmatchcase(name, one) for name, _, _ in stack.frames[: writers[0]] for one in own)
 
 
 def _none(base: Sequence[Boot]) -> str:
@@ -371,7 +380,7 @@ def _deeper(case: _Case) -> Iterator[Finding]:
     ]  # fmt: skip
     if not grown:
         return
-    most, stack = max(grown, key=lambda one: (one[0], one[1].depth, one[1].frames))
+    most, stack = max(grown, key=lambda one: (one[0], _writes(one[1]), one[1].depth, one[1].frames))
     if most < run.profile.gates.stack_bytes:
         return
     compared = len(base.sizes.keys() & patched.sizes.keys())
@@ -385,6 +394,10 @@ def _deeper(case: _Case) -> Iterator[Finding]:
         FindingKind.STACK_DEEPER, (head, said, _table(stack, base)),
         functions=_by_growth(stack, base), before=stack.depth - most, after=stack.depth,
     )  # fmt: skip
+
+
+def _writes(stack: StackSeen) -> bool:
+    return bool(WRITERS & {name.partition(".")[0] for name, _, _ in stack.frames})
 
 
 def _growth(frame: _Frame, base: _Known, patched: _Known) -> int:

@@ -131,6 +131,14 @@ def test_the_same_crash_is_told_once_whatever_the_run() -> None:
     assert kinds(run(patched=(bad, bad)), other) == [FindingKind.KERNEL_REPORT]
 
 
+def test_a_filesystem_that_enters_reclaim_is_no_write_by_reclaim() -> None:
+    names = ("submit_bio", "pageout", "shrink_folio_list", "try_to_free_pages", "ext4_io_submit")
+    around = stack(*((name, 5, 48) for name in names))
+    assert found(run(patched=(boot(stacks=(around,)),))) == []
+    within = stack(*((name, 5, 48) for name in (names[-1], *names[:-1])))
+    assert kinds(run(patched=(boot(stacks=(within,)),))) == [FindingKind.DIRECT_WRITE]
+
+
 def test_another_crash_than_the_bases_is_told() -> None:
     old, new = report("oops", "old"), report("oops", "new")
     (one,) = found(run(base=(boot(reports=(old,)),), patched=(boot(reports=(old, new)),)))

@@ -22,6 +22,7 @@
 #define WB_FILE 2			/* RECLAIM_WB_FILE, include/trace/events/vmscan.h */
 #define PROOF "ksys_write"	/* of the tracer */
 #define KEPT 256		/* stacks, each of other functions or frames */
+#define OTHERS 128		/* of them, at most, not below reclaim */
 #define TEXT 6144		/* bytes of one */
 #define GENERAL_MS 600
 #define OWN_MS 300
@@ -37,6 +38,7 @@ struct seen {
 
 static struct seen seen[KEPT];
 static int seen_count;
+static int others;		/* that do not go through reclaim */
 static long windows, reclaiming;
 
 static const char *writes(void)
@@ -187,7 +189,8 @@ static int writes_pages(const char *text)
 }
 
 /*
- * Keeps a stack that was not seen yet. Lines are "  3)     2104      64   name+0x1/0x2"; what
+ * Keeps a stack that was not seen yet; of those that do not write pages some, since the frames
+ * of the block layer are the same below everybody. Lines are "  3)     2104      64   name+0x1/0x2"; what
  * is hashed leaves the offsets out, since a frame is as large wherever its function calls.
  */
 static void keep(char *text)
@@ -195,11 +198,12 @@ static void keep(char *text)
 	static char packed[TEXT];
 	char *line, *rest = strstr(text, "  0)");
 	uint32_t hash = 2166136261;
+	int ours = writes_pages(text);
 	int depth, size, at = 0, first = 0;
 
-	if (!rest || !writes_pages(text))
+	if (!rest)
 		return;
-	reclaiming++;
+	reclaiming += ours;
 	while ((line = strsep(&rest, "\n"))) {
 		char name[NAME], offset[NAME] = "0";
 
@@ -214,8 +218,9 @@ static void keep(char *text)
 	for (int i = 0; i < seen_count; i++)
 		if (seen[i].hash == hash)
 			return;
-	if (seen_count == KEPT)
+	if (seen_count == KEPT || (!ours && others == OTHERS))
 		return;
+	others += !ours;
 	seen[seen_count].hash = hash;
 	if (asprintf(&seen[seen_count].text, "%d%s", first, packed) > 0)
 		seen_count++;
