@@ -90,7 +90,7 @@ def test_the_archive_is_reproducible_and_small(tmp_path: Path) -> None:
     [
         (("nowhere",), "nowhere cannot be read"),
         (("/etc/hostname",), "is no bzImage"),
-        (("IMAGE", "--profile", "none"), "no such stress profile; there are: deep-stack"),
+        (("IMAGE", "--profile", "none"), "no such stress profile; there are: debug, deep-stack"),
         (("IMAGE", "--filesystem", "btrfs"), "'btrfs' is not a valid"),
         (("IMAGE", "--profile", "enospc", "--filesystem", "xfs"), "none of these profiles"),
     ],
