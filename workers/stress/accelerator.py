@@ -18,7 +18,7 @@ from workers.stress.boot import DONE, Patience, boot
 from workers.stress.qemu import Accelerator, Machine
 
 DEVICE = Path("/dev/kvm")
-PROBE_SECONDS = 9  # of the boot; what comes around it must fit into ten
+PROBE_SECONDS = 7  # of the boot; what comes around it must fit into ten
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -54,12 +54,12 @@ def probe(scratch: Path, uid: int, kernel: Path, init: bytes) -> Choice:
     nonce = secrets.token_hex(16)
     archive = scratch / "probe-initramfs"
     archive.write_bytes(guest.initramfs(init, f"nonce {nonce}\nprepare 1\n"))
-    machine = Machine(kernel, archive, (), 128, 1, "kvm", PROBE_SECONDS)
-    patience = Patience(PROBE_SECONDS - 4, PROBE_SECONDS - 4, 1 << 20, 1 << 16)
+    machine = Machine(kernel, archive, (), 128, 1, "kvm", 2 * PROBE_SECONDS)
+    patience = Patience(PROBE_SECONDS, PROBE_SECONDS, 1 << 20, 1 << 16, last_words=0.2)
     heard = boot(machine, patience, scratch, uid)
     account = records.parse(heard.records.decode(errors="replace"), nonce)
     if heard.code == DONE and account.first("end") is not None:
         return Choice("kvm", f"a guest booted with KVM in {heard.seconds:.1f} s")
     said = next((line for line in heard.errors.splitlines() if line.strip()), "")
-    why = said or f"it did not boot within {PROBE_SECONDS - 4} s"
+    why = said or f"it did not boot within {PROBE_SECONDS} s"
     return Choice("tcg", f"/dev/kvm opens, but a guest does not boot with it: {why[:120]}")

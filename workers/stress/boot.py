@@ -36,6 +36,7 @@ class Patience:
     silent_seconds: float
     console_bytes: int
     record_bytes: int
+    last_words: float = LAST_WORDS
 
 
 @dataclass
@@ -113,7 +114,7 @@ class _Conversation:
         heard = self.heard
         if not heard.why or heard.asked is not None:
             with suppress(subprocess.TimeoutExpired):
-                self.running.wait(timeout=2)
+                self.running.wait(timeout=0.2 if heard.why else 2)
         status = self.running.poll()
         heard.status = status if not heard.why else None
         heard.seconds = time.monotonic() - self.began
@@ -168,7 +169,7 @@ class _Conversation:
             heard.busy = self._recent(now)
             heard.asked = len(heard.console)
             self._say({"execute": "inject-nmi"})
-            self.ends = now + LAST_WORDS
+            self.ends = now + patience.last_words
         return False
 
     def _measure(self, now: float) -> None:
