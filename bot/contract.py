@@ -419,7 +419,7 @@ class StressRun(Record):
     kept: int = 0  # how many of the base's boots were made for an earlier series
     new_functions: tuple[str, ...] = ()  # on stacks of the patched kernel, and not in the base
     gone_functions: tuple[str, ...] = ()  # on stacks of the base, and not in the patched kernel
-    jumping_functions: tuple[str, ...] = ()  # as before, but in the base they jump to their callee
+    jumping_calls: tuple[tuple[str, str], ...] = ()  # jumps in the base, without a frame
     qemu: str = ""  # the line that boots it by hand, once `stackhog stress --export guest` was run
     dumps: str | None = None  # artifact: stacks of the patched kernel as ftrace prints them
 

@@ -328,13 +328,21 @@ class _Frame:
         return self.function, self.callee
 
 
-def _frames(stack: StackSeen, without: frozenset[str]) -> tuple[_Frame, ...]:
+@dataclass(frozen=True)
+class _Without:
+    """What is no frame on one of the kernels, and counts as its caller's."""
+
+    functions: frozenset[str] = frozenset()
+    calls: frozenset[Edge] = frozenset()
+
+
+def _frames(stack: StackSeen, without: _Without) -> tuple[_Frame, ...]:
     """Return the frames of a stack, innermost first, those of ``without`` in their callers'."""
     found: list[_Frame] = []
     callee, more = "", 0
     for name, offset, size in stack.frames:
         function = name.partition(".")[0]
-        if function in without:
+        if function in without.functions or (function, callee) in without.calls:
             more += size
             continue
         found.append(_Frame(function, callee, offset, size + more))
@@ -345,7 +353,7 @@ def _frames(stack: StackSeen, without: frozenset[str]) -> tuple[_Frame, ...]:
 class _Known:
     """The frames that were seen on one kernel."""
 
-    def __init__(self, boots: Iterable[Boot], without: frozenset[str]) -> None:
+    def __init__(self, boots: Iterable[Boot], without: _Without) -> None:
         self.sizes: dict[Edge, dict[int, int]] = {}  # bytes by offset
         for boot in boots:
             for stack in boot.stacks:
@@ -372,7 +380,8 @@ def _deeper(case: _Case) -> Iterator[Finding]:
     that was not seen on the base counts for nothing.
     """
     run = case.run
-    without = frozenset((*run.new_functions, *run.gone_functions, *run.jumping_functions))
+    one_sided = frozenset((*run.new_functions, *run.gone_functions))
+    without = _Without(one_sided, frozenset(run.jumping_calls))
     base, patched = _Known(run.base, without), _Known(run.patched, without)
     grown = [
         (sum(_growth(frame, base, patched) for frame in _frames(stack, without)), stack)
@@ -410,7 +419,7 @@ def _growth(frame: _Frame, base: _Known, patched: _Known) -> int:
 
 def _was(stack: StackSeen, base: _Known) -> Iterator[tuple[str, int, int | None]]:
     """Yield function, bytes, and the bytes on the base: None where it was not seen there."""
-    for frame, (name, _, size) in zip(_frames(stack, frozenset()), stack.frames, strict=True):
+    for frame, (name, _, size) in zip(_frames(stack, _Without()), stack.frames, strict=True):
         yield name, size, base.most(frame)
 
 

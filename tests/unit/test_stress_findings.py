@@ -187,7 +187,7 @@ def test_a_function_that_jumped_and_now_calls_is_growth() -> None:
     base = (boot(stacks=(stack(CHAIN[0], *CHAIN[2:]),)),)
     quiet = run(base=base, patched=(boot(stacks=(more,)),))
     assert found(quiet) == []  # the base may have both ways
-    jumping = quiet.model_copy(update={"jumping_functions": ("fat_writepage",)})
+    jumping = quiet.model_copy(update={"jumping_calls": (("fat_writepage", "submit_bio"),)})
     (one,) = found(jumping)
     assert (one.function, (one.after or 0) - (one.before or 0)) == ("fat_writepage", 280)
 

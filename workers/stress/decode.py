@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bot.contract import ConsoleReport, Limits, OursError
@@ -21,6 +21,7 @@ LIMITS = Limits(
     disk_bytes=1 << 20, parallel=1,
 )  # fmt: skip
 SYMBOL = re.compile(r"[0-9a-f]+ [tTwW] (\S+)$")
+JUMPS = 3  # in a row
 JUMP = re.compile(r"\sjmp\s+[0-9a-f]+ <([\w.]+)>")  # to the start of a function
 
 
@@ -51,20 +52,38 @@ def symbols(vmlinux: Path, scratch: Path, uid: int) -> frozenset[str]:
     return frozenset(plain(one[1]) for one in found if one)
 
 
-def leaving_by_jump(
-    functions: Sequence[str], vmlinux: Path, scratch: Path, uid: int
-) -> frozenset[str]:
-    """Return which of the functions end in a jump to another one, so that no frame is left.
+def jumps(
+    functions: Iterable[str], vmlinux: Path, scratch: Path, uid: int
+) -> dict[str, frozenset[str]]:
+    """Return for each function the functions that it ends in a jump to, directly or by others.
 
-    Raises NotDecodedError.
+    Such a call leaves no frame. Raises NotDecodedError.
     """
     box = Box(scratch, LIMITS, uid, ((vmlinux, "/guest/vmlinux"),))
-    found = set()
-    for name in functions:
-        argv = ["objdump", "-d", "--no-show-raw-insn", f"--disassemble={name}", "/guest/vmlinux"]
-        targets = JUMP.findall(_run(box, argv, b"").decode(errors="replace"))
-        if {one for one in targets if plain(one) != name and not one.startswith("__x86_")}:
-            found.add(name)
+    known: dict[str, frozenset[str]] = {}
+    left = set(functions)
+    for _ in range(JUMPS):
+        for name in sorted(left):
+            argv = [
+                "objdump",
+                "-d",
+                "--no-show-raw-insn",
+                f"--disassemble={name}",
+                "/guest/vmlinux",
+            ]
+            targets = JUMP.findall(_run(box, argv, b"").decode(errors="replace"))
+            known[name] = frozenset(map(plain, targets)) - {name}
+        left = {one for targets in known.values() for one in targets} - known.keys()
+        left = {one for one in left if not one.startswith("__x86_")}
+    return {name: _reached(name, known) for name in functions}
+
+
+def _reached(name: str, known: dict[str, frozenset[str]]) -> frozenset[str]:
+    found, left = set[str](), {name}
+    while left:
+        targets = {one for each in left for one in known.get(each, ())}
+        left = targets - found
+        found |= targets
     return frozenset(found)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from bot.contract import (
@@ -35,7 +36,7 @@ OURS = frozenset({Ending.BROKEN})
 AGAIN = frozenset({Ending.BROKEN, Ending.DEAF, Ending.SETUP})  # worth a second try
 KERNEL = Path("arch/x86/boot/bzImage")
 EXPORTED = Path("guest")  # the directory that commands in mails name
-MOST_LOOKED_AT = 40  # functions whose code is looked at
+MOST_LOOKED_AT = 60  # calls whose code is looked at
 DECODED = 3  # reports of a boot
 FILL_SECONDS = 120
 
@@ -259,17 +260,21 @@ class _Stress:
             update={
                 "new_functions": self._missing(found.patched, self.base.vmlinux),
                 "gone_functions": self._missing(found.base, self.patched.vmlinux),
-                "jumping_functions": self._jumping(found, self.base.vmlinux, self.patched.vmlinux),
+                "jumping_calls": self._jumping(found, self.base.vmlinux, self.patched.vmlinux),
             }
         )
 
-    def _jumping(self, found: StressRun, base: Path, patched: Path) -> tuple[str, ...]:
-        """Return the functions that jump to their callee in the base, and call it now."""
-        fresh = sorted(_seen(found.patched) - _seen(found.base))[:MOST_LOOKED_AT]
+    def _jumping(self, found: StressRun, base: Path, patched: Path) -> tuple[tuple[str, str], ...]:
+        """Return the calls that are jumps in the base, and calls in the patched kernel."""
+        fresh = sorted(_calls(found.patched) - _calls(found.base))[:MOST_LOOKED_AT]
+        callers = sorted({caller for caller, _ in fresh})
         scratch, uid = self.directory / "scratch", self.worker.sandbox_uid
-        before = decode.leaving_by_jump(fresh, base, scratch, uid)
-        after = decode.leaving_by_jump(sorted(before), patched, scratch, uid)
-        return tuple(sorted(before - after))
+        before = decode.jumps(callers, base, scratch, uid)
+        after = decode.jumps(callers, patched, scratch, uid)
+        return tuple(
+            (caller, callee) for caller, callee in fresh
+            if callee in before[caller] and callee not in after[caller]
+        )  # fmt: skip
 
     def _missing(self, boots: Iterable[Boot], vmlinux: Path) -> tuple[str, ...]:
         seen = _seen(boots)
@@ -284,6 +289,15 @@ def _seen(boots: Iterable[Boot]) -> set[str]:
     return {
         decode.plain(name)
         for one in boots for stack in one.stacks for name, _, _ in stack.frames
+    }  # fmt: skip
+
+
+def _calls(boots: Iterable[Boot]) -> set[tuple[str, str]]:
+    """Return the pairs of functions that stand next to each other on stacks, caller first."""
+    return {
+        (decode.plain(caller), decode.plain(callee))
+        for one in boots for stack in one.stacks
+        for (callee, _, _), (caller, _, _) in pairwise(stack.frames)
     }  # fmt: skip
 
 

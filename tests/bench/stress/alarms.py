@@ -7,6 +7,7 @@ gives the spread of the exact sensors and the exposure.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import sys
@@ -73,7 +74,9 @@ def _alone(run: StressRun) -> StressRun:
 
 
 def _names(frames: tuple[tuple[str, int, int], ...]) -> str:
-    return "<".join(name for name, _, _ in frames)
+    """Return what tells one chain of functions from another, short enough to be kept."""
+    names = "<".join(name for name, _, _ in frames)
+    return hashlib.sha256(names.encode()).hexdigest()[:10]
 
 
 def _boot(one: Boot) -> dict[str, Any]:
