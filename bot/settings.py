@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     address: str = Field("stackhog <stackhog@localhost.localdomain>", description="From of replies")
     slots: int = Field(2, ge=1, le=256, description="jobs a worker runs at a time")
     parallel: int = Field(0, ge=0, le=1024, description="make -j; 0: as many as there are cores")
-    sandbox_uid: int = Field(64738, ge=1000, lt=65536, description="user id of builds, as root")
+    sandbox_uid: int = Field(64738, ge=1000, lt=65535, description="user id of builds, as root")
     build_seconds: int = Field(3600, ge=1, description="wall time of one make run")
     build_memory: int = Field(6 * GIB, ge=GIB // 4, description="memory of one build")
     build_processes: int = Field(512, ge=16, description="processes and threads of one build")

@@ -41,6 +41,11 @@ class WorkerConfig:
         return self.cache / "builds"
 
     @property
+    def guest_uid(self) -> int:
+        """Return the user id of guests: RLIMIT_NPROC counts by user, and builds have their own."""
+        return self.sandbox_uid + 1
+
+    @property
     def stress(self) -> Path:
         """The guest's program, disk images, kept results of base kernels."""
         return self.cache / "stress"

@@ -95,8 +95,8 @@ def act(what: str, init: bytes, machine: Machine) -> Boot:
         ("hang", {Ending.HUNG}),
         ("spin", {Ending.SPUN}),
         ("die", {Ending.CRASHED}),  # "Attempted to kill init!"
-        # it takes all memory, or all processors, or both
-        ("fork-bomb", {Ending.SPUN, Ending.CRASHED, Ending.HUNG}),
+        # it takes all memory, or all processors, or both, and the kernel tells of each OOM kill
+        ("fork-bomb", {Ending.SPUN, Ending.CRASHED, Ending.HUNG, Ending.FLOODED}),
     ],
 )
 def test_a_hostile_guest_is_called_by_its_name(

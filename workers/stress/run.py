@@ -110,7 +110,7 @@ class _Stress:
         self.base = self._side("base", request.base) if request.base else None
         first = (self.base or self.patched).image
         self.choice: Choice = accelerator.choose(
-            worker.stress, directory / "probe", worker.sandbox_uid, first, self.init
+            worker.stress, directory / "probe", worker.guest_uid, first, self.init
         )
         self.disks: tuple[Disk, ...] = ()
 
@@ -224,7 +224,7 @@ class _Stress:
             limits.record_bytes,
         )  # fmt: skip
         heard = boot(
-            machine, patience, scratch or self.directory / "scratch", self.worker.sandbox_uid
+            machine, patience, scratch or self.directory / "scratch", self.worker.guest_uid
         )
         found = judge(heard, nonce, self.choice.accelerator)
         if prepare and heard.code == DONE and found.ending is Ending.DEAF:
@@ -244,7 +244,7 @@ class _Stress:
                 continue
             try:
                 yield decode.decode(
-                    one, side.vmlinux, script, self.directory / "scratch", self.worker.sandbox_uid
+                    one, side.vmlinux, script, self.directory / "scratch", self.worker.guest_uid
                 )
             except decode.NotDecodedError:
                 yield one  # the names alone still say where it was
@@ -268,7 +268,7 @@ class _Stress:
         """Return the calls that are jumps in the base, and calls in the patched kernel."""
         fresh = sorted(_calls(found.patched) - _calls(found.base))[:MOST_LOOKED_AT]
         callers = sorted({caller for caller, _ in fresh})
-        scratch, uid = self.directory / "scratch", self.worker.sandbox_uid
+        scratch, uid = self.directory / "scratch", self.worker.guest_uid
         before = decode.jumps(callers, base, scratch, uid)
         after = decode.jumps(callers, patched, scratch, uid)
         return tuple(
@@ -280,7 +280,7 @@ class _Stress:
         seen = _seen(boots)
         if not seen:
             return ()
-        known = decode.symbols(vmlinux, self.directory / "scratch", self.worker.sandbox_uid)
+        known = decode.symbols(vmlinux, self.directory / "scratch", self.worker.guest_uid)
         return tuple(sorted(seen - known))
 
 
