@@ -8,14 +8,14 @@ Needs qemu-system-x86, e2fsprogs, dosfstools and util-linux.
 
 from __future__ import annotations
 
-import gzip
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from workers.stress import guest, qemu
 
 HERE = Path(__file__).parent
 MEGABYTES = 160  # of memory
@@ -28,37 +28,14 @@ DISKS = (
     ("xfs", ("mkfs.xfs", "-q", "-f"), 304), ("loop", ("mkfs.ext4", "-q", "-F"), 8),
 )  # fmt: skip
 # not KVM: where it is nested it may fail in the middle of a boot, and QEMU does not fall back
-MACHINE = ("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2,sockets=2")
-
-
-def newc(name: str, mode: int, content: bytes, number: int, device: tuple[int, int]) -> bytes:
-    """Return an entry of a cpio archive (Documentation/driver-api/early-userspace)."""
-    path = name.encode() + b"\0"
-    fields = [number, mode, 0, 0, 1, 0, len(content), 0, 0, *device, len(path), 0]
-    head = b"070701" + b"".join(b"%08X" % one for one in fields) + path
-    return _padded(head) + _padded(content)
-
-
-def _padded(data: bytes) -> bytes:
-    return data + b"\0" * (-len(data) % 4)
-
-
-def initramfs(init: bytes) -> bytes:
-    """Return an archive that holds /init and the console; equal for equal input."""
-    entries = [
-        newc("dev", stat.S_IFDIR | 0o755, b"", 1, (0, 0)),
-        newc("dev/console", stat.S_IFCHR | 0o600, b"", 2, (5, 1)),
-        newc("init", stat.S_IFREG | 0o755, init, 3, (0, 0)),
-        newc("TRAILER!!!", 0, b"", 0, (0, 0)),
-    ]
-    return gzip.compress(b"".join(entries), mtime=0)
+MACHINE = ("-accel", qemu.ACCEL["tcg"], "-cpu", "max", "-smp", "2,sockets=2")
 
 
 def _initramfs(top: Path) -> Path:
     program, archive = top / "init", top / "initramfs"
-    flags = ("-static", "-Os", "-Wall", "-Wextra")
+    flags = ("-static", "-Os", "-s", "-Wall", "-Wextra")
     subprocess.run(["gcc", *flags, "-o", str(program), str(HERE / "init.c")], check=True)  # noqa: S607
-    archive.write_bytes(initramfs(program.read_bytes()))
+    archive.write_bytes(guest.initramfs(program.read_bytes(), ""))
     return archive
 
 
