@@ -364,11 +364,30 @@ class ConsoleReport(Record):
     decoded: tuple[str, ...] = ()  # lines with file and line, where that could be found out
 
 
+# by which reclaim writes pages, in mm/vmscan.c of different years; as in guest/sensor.c
+WRITERS = frozenset({"pageout", "shrink_folio_list", "shrink_page_list"})
+
+
+def plain(function: str) -> str:
+    """Return a function's name as its source spells it: gcc adds `.constprop.0`, `.part.1` …"""
+    return function.partition(".")[0]
+
+
 class StackSeen(Record):
-    """A stack below pageout() as the stack tracer saw it."""
+    """A stack as the stack tracer saw it, most of them below pageout()."""
 
     depth: int  # bytes
     frames: tuple[tuple[str, int, int], ...]  # function, offset, bytes; innermost first
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Return the functions as the source spells them, innermost first."""
+        return tuple(plain(name) for name, _, _ in self.frames)
+
+    @property
+    def writes_pages(self) -> bool:
+        """Whether it goes through the function by which reclaim writes pages."""
+        return not WRITERS.isdisjoint(self.functions)
 
 
 class DirectWrite(Record):
@@ -467,6 +486,14 @@ class FindingKind(StrEnum):
     STACK_DEEPER = "stack-deeper"
     LESS_EFFICIENT = "less-efficient"
     ODD_GUEST = "odd-guest"
+
+
+# what was seen in a running kernel
+IN_GUESTS = frozenset({
+    FindingKind.KERNEL_REPORT, FindingKind.STALL, FindingKind.DATA_LOST, FindingKind.DIRECT_WRITE,
+    FindingKind.OOM_KILL, FindingKind.ODD_GUEST, FindingKind.STACK_DEEPER,
+    FindingKind.LESS_EFFICIENT,
+})  # fmt: skip
 
 
 class Severity(StrEnum):

@@ -42,6 +42,10 @@ class Filesystem(StrEnum):
     XFS = "xfs"
 
 
+# no ->writepage, so that kswapd writes none of their pages
+WITHOUT_HOOK = frozenset({Filesystem.XFS})
+
+
 class Metric(StrEnum):
     """What a run can be asked to have reached; counted within the guest."""
 
@@ -113,6 +117,18 @@ class Profile(_Frozen):
     exposure: Mapping[Metric, int] = Field(min_length=1)  # at least; below it a run says nothing
     limits: Limits
     gates: Gates = Gates()
+
+    def floors(self, filesystem: Filesystem) -> dict[Metric, int]:
+        """Return what a run on this filesystem must have reached, at least."""
+        left = dict(self.exposure)
+        if filesystem in WITHOUT_HOOK:
+            left.pop(Metric.KSWAPD_FILE_WRITES, None)
+        return left
+
+    def short(self, filesystem: Filesystem, reached: Mapping[Metric, int]) -> dict[Metric, int]:
+        """Return the floors that a boot on this filesystem did not reach, in order."""
+        floors = sorted(self.floors(filesystem).items())
+        return {metric: least for metric, least in floors if reached.get(metric, 0) < least}
 
 
 def list_names() -> tuple[str, ...]:

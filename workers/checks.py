@@ -12,6 +12,7 @@ from pathlib import Path
 from bot.contract import OursError
 from workers import broker, cgroup, process, sandbox, trees, watch
 from workers.config import WorkerConfig
+from workers.stress import images
 
 # program → Debian package that brings it
 PROGRAMS: Mapping[str, str] = {
@@ -24,11 +25,6 @@ PROGRAMS: Mapping[str, str] = {
     "ld": "binutils",
     "lz4": "lz4",
     "make": "make",
-    "mkfs.ext2": "e2fsprogs",
-    "mkfs.ext4": "e2fsprogs",
-    "mkfs.vfat": "dosfstools",
-    "mkfs.xfs": "xfsprogs",
-    "mkswap": "util-linux",
     "nm": "binutils",
     "perl": "perl",
     "prlimit": "util-linux",
@@ -36,6 +32,7 @@ PROGRAMS: Mapping[str, str] = {
     "setpriv": "util-linux",
     "unshare": "util-linux",
     "xz": "xz-utils",
+    **images.PACKAGES,
 }
 HEADERS: Mapping[str, str] = {"gelf.h": "libelf-dev", "openssl/opensslv.h": "libssl-dev"}
 NEED_DISK = 8 << 30  # bytes: a source tree, a baseline, a derived one and a build

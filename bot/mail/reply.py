@@ -16,6 +16,7 @@ from email.policy import SMTP
 from email.utils import format_datetime, formataddr, getaddresses, parseaddr
 
 from bot.contract import (
+    IN_GUESTS,
     Apply,
     BuildResult,
     Finding,
@@ -30,11 +31,6 @@ from policies.schema import ReplyGate
 
 WIDTH = 72
 EVIDENCE = 34  # lines of a stack or a trace
-IN_GUESTS = frozenset({
-    FindingKind.KERNEL_REPORT, FindingKind.STALL, FindingKind.DATA_LOST, FindingKind.DIRECT_WRITE,
-    FindingKind.OOM_KILL, FindingKind.ODD_GUEST, FindingKind.STACK_DEEPER,
-    FindingKind.LESS_EFFICIENT,
-})  # fmt: skip
 QUOTED = 12  # lines of a misfit or of gcc that are repeated
 POLICY = SMTP.clone(max_line_length=78, linesep="\n")
 HOW = {

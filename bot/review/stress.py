@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from bot.contract import (
+    WRITERS,
     Boot,
     ConsoleReport,
     Ending,
@@ -21,6 +22,7 @@ from bot.contract import (
     StackSeen,
     StressResult,
     StressRun,
+    plain,
 )
 from bot.review.rank import lower_by_chance
 from bot.review.touched import Touched, culprit
@@ -34,9 +36,7 @@ DIRECTORIES = {
     Filesystem.EXT4: "fs/ext4/", Filesystem.EXT2: "fs/ext2/", Filesystem.VFAT: "fs/fat/",
     Filesystem.XFS: "fs/xfs/",
 }  # fmt: skip
-WITHOUT_HOOK = frozenset({Filesystem.XFS})  # as in workers/stress/job.py, which a test compares
 OOM = "oom-kill"
-WRITERS = frozenset({"pageout", "shrink_folio_list", "shrink_page_list"})
 DIRECT = frozenset({"try_to_free_pages", "try_to_free_mem_cgroup_pages"})  # mm/vmscan.c
 KERNEL_RIP = "RIP: 0010:"  # of the kernel's code segment, arch/x86/kernel/process_64.c
 SHOWN = 16  # lines of evidence
@@ -245,7 +245,7 @@ def _passes_by(stack: StackSeen, own: Sequence[str]) -> bool:
 
     The other way round, a filesystem that allocates and so enters reclaim, is as it must be.
     """
-    names = [name.partition(".")[0] for name, _, _ in stack.frames]  # innermost first
+    names = stack.functions
     writers = [place for place, name in enumerate(names) if name in WRITERS]
     if not writers or not DIRECT & set(names[writers[-1] :]):
         return False
@@ -341,7 +341,7 @@ def _frames(stack: StackSeen, without: _Without) -> tuple[_Frame, ...]:
     found: list[_Frame] = []
     callee, more = "", 0
     for name, offset, size in stack.frames:
-        function = name.partition(".")[0]
+        function = plain(name)
         if function in without.functions or (function, callee) in without.calls:
             more += size
             continue
@@ -389,7 +389,9 @@ def _deeper(case: _Case) -> Iterator[Finding]:
     ]  # fmt: skip
     if not grown:
         return
-    most, stack = max(grown, key=lambda one: (one[0], _writes(one[1]), one[1].depth, one[1].frames))
+    most, stack = max(
+        grown, key=lambda one: (one[0], one[1].writes_pages, one[1].depth, one[1].frames)
+    )
     if most < run.profile.gates.stack_bytes:
         return
     compared = len(base.sizes.keys() & patched.sizes.keys())
@@ -403,10 +405,6 @@ def _deeper(case: _Case) -> Iterator[Finding]:
         FindingKind.STACK_DEEPER, (head, said, _table(stack, base)),
         functions=_by_growth(stack, base), before=stack.depth - most, after=stack.depth,
     )  # fmt: skip
-
-
-def _writes(stack: StackSeen) -> bool:
-    return bool(WRITERS & {name.partition(".")[0] for name, _, _ in stack.frames})
 
 
 def _growth(frame: _Frame, base: _Known, patched: _Known) -> int:
@@ -433,18 +431,13 @@ def _table(stack: StackSeen, base: _Known) -> tuple[str, ...]:
 
 def _by_growth(stack: StackSeen, base: _Known) -> tuple[str, ...]:
     """Return the functions by which the stack grew, the most first; unseen ones grew in full."""
-    grown = {name: size - (was or 0) for name, size, was in _was(stack, base)}
     seen = {function for function, _ in base.sizes}
-    more = [
-        n
-        for n in grown
-        if grown[n] > 0 and (n.partition(".")[0] not in seen or _moved(n, stack, base))
-    ]
+    grown = {
+        name: size - (was or 0) for name, size, was in _was(stack, base)
+        if was is not None or plain(name) not in seen
+    }  # fmt: skip
+    more = (name for name in grown if grown[name] > 0)
     return tuple(sorted(more, key=lambda name: (-grown[name], name)))
-
-
-def _moved(name: str, stack: StackSeen, base: _Known) -> bool:
-    return any(n == name and was is not None and size > was for n, size, was in _was(stack, base))
 
 
 # how well reclaim judged
@@ -487,22 +480,16 @@ def _efficiency(case: _Case) -> Iterator[Finding]:
 
 def missing(run: StressRun) -> str:
     """Return what a run did not reach, empty when one of its boots reached all."""
-    wanted = dict(run.profile.exposure)
-    if run.filesystem in WITHOUT_HOOK:
-        wanted.pop(Metric.KSWAPD_FILE_WRITES, None)
     done = [dict(boot.metrics) for boot in run.patched if boot.ending is Ending.DONE]
     if not done:
         return "no boot came to its end"
-    least = min((_short(one, wanted) for one in done), key=len)
+    least = min((_short(run, reached) for reached in done), key=len)
     return ", ".join(least)
 
 
-def _short(reached: dict[Metric, int], wanted: dict[Metric, int]) -> list[str]:
-    return [
-        f"{reached.get(metric, 0)} of {least} {NAMES[metric]}"
-        for metric, least in sorted(wanted.items())
-        if reached.get(metric, 0) < least
-    ]
+def _short(run: StressRun, reached: dict[Metric, int]) -> list[str]:
+    short = run.profile.short(run.filesystem, reached)
+    return [f"{reached.get(one, 0)} of {least} {NAMES[one]}" for one, least in short.items()]
 
 
 NAMES = {

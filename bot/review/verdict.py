@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bot.contract import Finding, FindingKind, Outcome, Severity
+from bot.contract import IN_GUESTS, Finding, FindingKind, Outcome, Severity
 from bot.review.findings import order
 
 # what stands first in a mail: the reasons why nothing more could be looked at
@@ -31,12 +31,6 @@ RANK = {
     FindingKind.CALL_NEW: 18,
     FindingKind.WARNING: 19,
 }
-# what was seen in a running kernel
-STRESS = frozenset({
-    FindingKind.KERNEL_REPORT, FindingKind.STALL, FindingKind.DATA_LOST, FindingKind.DIRECT_WRITE,
-    FindingKind.OOM_KILL, FindingKind.ODD_GUEST, FindingKind.STACK_DEEPER,
-    FindingKind.LESS_EFFICIENT,
-})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,7 +88,7 @@ def headline(finding: Finding, total: int) -> str:  # noqa: C901 - one branch a 
             text = f"{name}() calls {finding.text[0]}() without a condition that it had"
         case FindingKind.TARGET_NEW:
             text = f"{finding.text[0]} can now be {name}()"
-        case _ if finding.kind in STRESS:
+        case _ if finding.kind in IN_GUESTS:
             text = f"stress: {finding.text[0]}"
         case FindingKind.WARNING:
             text = f"new compiler warning in {finding.file}"

@@ -23,6 +23,8 @@ from enum import Enum, StrEnum, auto
 from itertools import groupby
 from typing import NamedTuple
 
+from bot.contract import plain
+
 LINE = 1024  # characters of a line that are read, as many as printk() keeps of one
 TITLE = 120  # characters
 QUIET = 10.0  # seconds of a printer's own clock between two lines that end a report
@@ -536,10 +538,6 @@ def _is_way(function: str, ways: bool) -> bool:  # noqa: FBT001 - private
     return bool(REPORTING.fullmatch(function) or (ways and WAY.fullmatch(function)))
 
 
-def _source_name(function: str) -> str:
-    return function.partition(".")[0]  # gcc adds .constprop.0, .part.1, .cold
-
-
 def _report(draft: _Draft) -> Report:
     lines = [text for stream in draft.streams for text in stream.lines]
     while not lines[-1]:
@@ -549,8 +547,8 @@ def _report(draft: _Draft) -> Report:
     asked = draft.kind in STALLS or NMI_TRACE in stream.lines
     calls = stream.calls[max(stream.interrupted, 0) if asked and not stream.rip else 0 :]
     ways = draft.kind in WAYS
-    stack = tuple(name for name in map(_source_name, calls) if not _is_way(name, ways))
-    candidates = (_source_name(draft.named), _source_name(stream.rip), *stack)
+    stack = tuple(name for name in map(plain, calls) if not _is_way(name, ways))
+    candidates = (plain(draft.named), plain(stream.rip), *stack)
     function = next((one for one in candidates if one and not _is_way(one, ways)), None)
     title = f"{draft.title} in {function}" if function else draft.title
     innermost = [one for one, _ in groupby((function, *stack))][:INNERMOST]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from bot.contract import ConsoleReport, Limits, OursError
+from bot.contract import ConsoleReport, Limits, OursError, plain
 from workers import sandbox
 from workers.sandbox import Box
 
@@ -22,6 +22,7 @@ LIMITS = Limits(
 )  # fmt: skip
 SYMBOL = re.compile(r"[0-9a-f]+ [tTwW] (\S+)$")
 JUMPS = 3  # in a row
+OBJDUMP = ("objdump", "-d", "--no-show-raw-insn")
 JUMP = re.compile(r"\sjmp\s+[0-9a-f]+ <([\w.]+)>")  # to the start of a function
 
 
@@ -53,7 +54,7 @@ def symbols(vmlinux: Path, scratch: Path, uid: int) -> frozenset[str]:
 
 
 def jumps(
-    functions: Iterable[str], vmlinux: Path, scratch: Path, uid: int
+    functions: Collection[str], vmlinux: Path, scratch: Path, uid: int
 ) -> dict[str, frozenset[str]]:
     """Return for each function the functions that it ends in a jump to, directly or by others.
 
@@ -64,13 +65,7 @@ def jumps(
     left = set(functions)
     for _ in range(JUMPS):
         for name in sorted(left):
-            argv = [
-                "objdump",
-                "-d",
-                "--no-show-raw-insn",
-                f"--disassemble={name}",
-                "/guest/vmlinux",
-            ]
+            argv = [*OBJDUMP, f"--disassemble={name}", "/guest/vmlinux"]
             targets = JUMP.findall(_run(box, argv, b"").decode(errors="replace"))
             known[name] = frozenset(map(plain, targets)) - {name}
         left = {one for targets in known.values() for one in targets} - known.keys()
@@ -85,11 +80,6 @@ def _reached(name: str, known: dict[str, frozenset[str]]) -> frozenset[str]:
         left = targets - found
         found |= targets
     return frozenset(found)
-
-
-def plain(function: str) -> str:
-    """Return a function's name as its source spells it: gcc adds `.constprop.0`, `.part.1` …"""
-    return function.partition(".")[0]
 
 
 def decode(

@@ -7,9 +7,6 @@ from collections.abc import Iterator
 from policies.stress import Filesystem, Metric, Profile, Work
 
 NONE = "-"  # sscanf(3) reads no empty word
-WITHOUT_HOOK = frozenset(
-    {Filesystem.XFS}
-)  # no ->writepage, so that kswapd writes none of its pages
 
 
 def text(profile: Profile, filesystem: Filesystem, nonce: str, seed: int, *, prepare: bool) -> str:
@@ -45,17 +42,9 @@ def _lines(
         yield f"work {work.kind} {work.processes} {work.operations} {work.size} {_where(work)}"
 
 
-def exposure(profile: Profile, filesystem: Filesystem) -> dict[Metric, int]:
-    """Return what a run on this filesystem must have reached, at least."""
-    left = dict(profile.exposure)
-    if filesystem in WITHOUT_HOOK:
-        left.pop(Metric.KSWAPD_FILE_WRITES, None)
-    return left
-
-
 def until(profile: Profile, filesystem: Filesystem) -> int:
     """Return how many file pages kswapd is to have written before the work may end."""
-    return exposure(profile, filesystem).get(Metric.KSWAPD_FILE_WRITES, 0)
+    return profile.floors(filesystem).get(Metric.KSWAPD_FILE_WRITES, 0)
 
 
 def _where(work: Work) -> str:

@@ -31,7 +31,6 @@ DROPPED = re.compile(r"\s*Dropped: (\d{1,18})")
 FRAME = re.compile(r"([\w.$]{1,63})\+([0-9a-f]{1,15}) (\d{1,7})")
 WB_FILE = 2  # RECLAIM_WB_FILE, include/trace/events/vmscan.h
 MOST_STACKS = 256
-WRITERS = ("pageout", "shrink_folio_list", "shrink_page_list")  # as in guest/sensor.c
 PROOFS = ("warn", "hist", "tracer", "pressure")
 
 
@@ -149,11 +148,6 @@ def stacks(account: Account) -> tuple[StackSeen, ...]:
     return tuple(sorted(found, key=lambda one: (-one.depth, one.frames)))
 
 
-def is_writing(stack: StackSeen) -> bool:
-    """Whether a stack goes through the function by which reclaim writes pages."""
-    return any(name.partition(".")[0] in WRITERS for name, _, _ in stack.frames)
-
-
 def _counters(account: Account, when: str) -> dict[str, int]:
     found: dict[str, int] = {}
     now = ""
@@ -228,7 +222,7 @@ def metrics(account: Account) -> dict[Metric, int]:
         Metric.CGROUP_RECLAIMS: moved.get("memory.events.max", 0),
         Metric.FILE_SCANNED: moved.get("pgscan_file", 0),
         Metric.PAGES_VERIFIED: sum(one.pages for one in verified(account)),
-        Metric.STACKS_SEEN: sum(map(is_writing, stacks(account))),
+        Metric.STACKS_SEEN: sum(stack.writes_pages for stack in stacks(account)),
     }
 
 

@@ -78,9 +78,8 @@ def by_hand(profile: Profile, archive: str) -> Machine:
 
 def is_exposed(boots: Iterable[Boot], profile: Profile, filesystem: Filesystem) -> bool:
     """Whether one of the boots reached what the profile asks for."""
-    wanted = job.exposure(profile, filesystem)
     return any(
-        one.ending is Ending.DONE and all(dict(one.metrics)[m] >= n for m, n in wanted.items())
+        one.ending is Ending.DONE and not profile.short(filesystem, dict(one.metrics))
         for one in boots
     )
 
@@ -267,14 +266,11 @@ class _Stress:
     def _jumping(self, found: StressRun, base: Path, patched: Path) -> tuple[tuple[str, str], ...]:
         """Return the calls that are jumps in the base, and calls in the patched kernel."""
         fresh = sorted(_calls(found.patched) - _calls(found.base))[:MOST_LOOKED_AT]
-        callers = sorted({caller for caller, _ in fresh})
         scratch, uid = self.directory / "scratch", self.worker.guest_uid
-        before = decode.jumps(callers, base, scratch, uid)
-        after = decode.jumps(callers, patched, scratch, uid)
-        return tuple(
-            (caller, callee) for caller, callee in fresh
-            if callee in before[caller] and callee not in after[caller]
-        )  # fmt: skip
+        before = decode.jumps({caller for caller, _ in fresh}, base, scratch, uid)
+        jumped = [(caller, callee) for caller, callee in fresh if callee in before[caller]]
+        after = decode.jumps({caller for caller, _ in jumped}, patched, scratch, uid)
+        return tuple((caller, callee) for caller, callee in jumped if callee not in after[caller])
 
     def _missing(self, boots: Iterable[Boot], vmlinux: Path) -> tuple[str, ...]:
         seen = _seen(boots)
@@ -286,18 +282,15 @@ class _Stress:
 
 def _seen(boots: Iterable[Boot]) -> set[str]:
     """Return the functions on the stacks of boots."""
-    return {
-        decode.plain(name)
-        for one in boots for stack in one.stacks for name, _, _ in stack.frames
-    }  # fmt: skip
+    return {name for one in boots for stack in one.stacks for name in stack.functions}
 
 
 def _calls(boots: Iterable[Boot]) -> set[tuple[str, str]]:
     """Return the pairs of functions that stand next to each other on stacks, caller first."""
     return {
-        (decode.plain(caller), decode.plain(callee))
+        (caller, callee)
         for one in boots for stack in one.stacks
-        for (callee, _, _), (caller, _, _) in pairwise(stack.frames)
+        for callee, caller in pairwise(stack.functions)
     }  # fmt: skip
 
 
