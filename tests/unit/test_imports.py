@@ -14,6 +14,7 @@ MODULES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py
 
 # third-party package → the only modules that may import it
 OWNERS = {
+    "alembic": {"bot.store.*"},
     "celery": {"bot.review.queue", "workers.app", "workers.tasks"},
     "click": {"bot.cli", "bot.verbs.*"},
     "kconfiglib": {"workers.kconfig", "workers.kconfig_solver"},
@@ -27,6 +28,7 @@ OWNERS = {
     "pyseccomp": {"workers.seccomp"},
     "redis": {"bot.review.queue"},
     "rich": {"bot.verbs.*"},
+    "sqlalchemy": {"bot.store.*"},
     "subprocess": {
         "workers.broker", "workers.debian", "workers.fleet", "workers.process", "workers.sandbox",
         "workers.stress.boot", "workers.stress.decode",
@@ -76,6 +78,8 @@ def allowed_inside_bot(importer: str, imported: str) -> bool:
         "bot.errors": (),
         "bot.contract": ("bot.errors",),  # and of policies what crosses the queue: profiles
         "bot.settings": ("bot.errors",),
+        "bot.store": ("bot.errors", "bot.store"),
+        "bot.mail.outbox": ("bot.contract", "bot.errors", "bot.mail", "bot.store"),
         "bot.mail": ("bot.contract", "bot.errors", "bot.mail"),
         "bot.review": ("bot.contract", "bot.errors", "bot.mail", "bot.review", "bot.settings"),
     }

@@ -1,0 +1,233 @@
+"""The tables. Times are UTC; lists and objects are JSON; Message-IDs have no angle brackets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+NAMES = {  # constraints need names to be altered by a migration
+    "ix": "ix_%(column_0_N_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+MESSAGE_ID = String(998)  # RFC 5322, 2.1.1
+
+
+class Moment(TypeDecorator[datetime]):
+    """A time with its zone; databases that know no zones keep UTC."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Store UTC."""
+        return value.astimezone(UTC).replace(tzinfo=None) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the same
+        """Return it with its zone."""
+        return value.replace(tzinfo=UTC) if value else None
+
+
+class Base(DeclarativeBase):
+    """Root of all tables."""
+
+    metadata = MetaData(naming_convention=NAMES)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own class attribute
+        datetime: Moment,
+        dict[str, Any]: JSON,
+        list[Any]: JSON,
+        bytes: LargeBinary,
+    }
+
+
+class MailRow(Base):
+    """A mail that came in, once for each Message-ID; ``raw`` is kept where it is still needed."""
+
+    __tablename__ = "mails"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    message_id: Mapped[str] = mapped_column(MESSAGE_ID, unique=True)
+    source: Mapped[str] = mapped_column(String(500))
+    received: Mapped[datetime] = mapped_column(index=True)
+    written: Mapped[datetime] = mapped_column(index=True)
+    sender: Mapped[str] = mapped_column(String(320), index=True)  # address alone, lower case
+    subject: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(String(20), index=True)  # bot/mail/kinds.py
+    reason: Mapped[str] = mapped_column(Text)  # why it is of this kind
+    raw: Mapped[bytes | None]  # packed by zlib
+
+
+class ReferenceRow(Base):
+    """An ancestor of a mail, as its References say."""
+
+    __tablename__ = "refs"
+
+    mail: Mapped[int] = mapped_column(ForeignKey("mails.id"), primary_key=True)
+    ancestor: Mapped[str] = mapped_column(MESSAGE_ID, primary_key=True, index=True)
+
+
+class SeriesRow(Base):
+    """One version of one submission, as far as it has come in."""
+
+    __tablename__ = "series"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    lead: Mapped[str] = mapped_column(MESSAGE_ID, unique=True)  # Series.id; changes with the cover
+    title: Mapped[str] = mapped_column(Text)
+    version: Mapped[int]
+    total: Mapped[int]
+    missing: Mapped[list[Any]]
+    problem: Mapped[str | None] = mapped_column(Text)
+    submitter: Mapped[str] = mapped_column(String(320), index=True)
+    date: Mapped[datetime] = mapped_column(index=True)
+    change_id: Mapped[str | None] = mapped_column(String(200), index=True)
+    supersedes: Mapped[str | None] = mapped_column(MESSAGE_ID, index=True)  # lead of the former
+    state: Mapped[str] = mapped_column(String(20), index=True)  # bot/store/series.py
+    reason: Mapped[str] = mapped_column(Text)
+    changed: Mapped[datetime] = mapped_column(index=True)  # when its mails last changed
+
+
+class MemberRow(Base):
+    """A mail's place in a series: 0 is the cover."""
+
+    __tablename__ = "members"
+    __table_args__ = (UniqueConstraint("series", "place"),)
+
+    mail: Mapped[int] = mapped_column(ForeignKey("mails.id"), primary_key=True)
+    series: Mapped[int] = mapped_column(
+        ForeignKey("series.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    place: Mapped[int]
+
+
+class CursorRow(Base):
+    """Where a source goes on."""
+
+    __tablename__ = "cursors"
+
+    source: Mapped[str] = mapped_column(String(500), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+    changed: Mapped[datetime]
+
+
+class CommandRow(Base):
+    """Who asked for what by mail, and what became of it."""
+
+    __tablename__ = "commands"
+    __table_args__ = (UniqueConstraint("message_id", "line"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    message_id: Mapped[str] = mapped_column(MESSAGE_ID)
+    line: Mapped[int]
+    at: Mapped[datetime] = mapped_column(index=True)
+    sender: Mapped[str] = mapped_column(String(320), index=True)
+    verb: Mapped[str] = mapped_column(String(40))
+    args: Mapped[dict[str, Any]]
+    series: Mapped[str | None] = mapped_column(MESSAGE_ID, index=True)
+    allowed: Mapped[bool]
+    reason: Mapped[str] = mapped_column(Text)
+    signature: Mapped[str | None] = mapped_column(String(64), index=True)  # to know a replay by
+    outcome: Mapped[str] = mapped_column(Text, default="")  # what was done, one line
+
+
+class RequestRow(Base):
+    """A run that is wanted: by a command, or because a series is in scope."""
+
+    __tablename__ = "requests"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    series: Mapped[str] = mapped_column(MESSAGE_ID, index=True)  # lead of the series
+    command: Mapped[int | None] = mapped_column(ForeignKey("commands.id"))  # None: by scope
+    args: Mapped[dict[str, Any]]
+    at: Mapped[datetime] = mapped_column(index=True)
+    state: Mapped[str] = mapped_column(String(20), index=True)  # bot/store/requests.py
+    reason: Mapped[str] = mapped_column(Text, default="")
+    run: Mapped[str | None] = mapped_column(String(64), index=True)  # key of the run that answers
+
+
+class RunRow(Base):
+    """What a run came to, kept so that the same work is not done twice."""
+
+    __tablename__ = "runs"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    series: Mapped[str] = mapped_column(MESSAGE_ID, index=True)
+    at: Mapped[datetime]
+    outcome: Mapped[str] = mapped_column(String(20))
+    report: Mapped[bytes]  # JSON, packed by zlib
+
+
+class MuteRow(Base):
+    """A finding that somebody asked not to hear of again."""
+
+    __tablename__ = "mutes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    series: Mapped[str] = mapped_column(MESSAGE_ID, index=True)  # holds for all its versions
+    fingerprint: Mapped[str] = mapped_column(String(64), index=True)
+    reason: Mapped[str] = mapped_column(Text)
+    by: Mapped[str] = mapped_column(String(320))
+    at: Mapped[datetime]
+    lifted: Mapped[datetime | None]
+
+
+class OutboxRow(Base):
+    """A mail that waits, or what became of it; rows are never deleted."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (Index("ix_outbox_state_due", "state", "due"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    message_id: Mapped[str] = mapped_column(MESSAGE_ID, unique=True)
+    kind: Mapped[str] = mapped_column(String(20))  # "reply" to a thread, "private" to one person
+    series: Mapped[str | None] = mapped_column(MESSAGE_ID, index=True)
+    thread: Mapped[str] = mapped_column(MESSAGE_ID, index=True)  # its first mail
+    sender: Mapped[str] = mapped_column(String(320))  # envelope
+    recipients: Mapped[list[Any]]  # addresses, sorted
+    mail: Mapped[bytes]  # as it is sent, packed by zlib
+    state: Mapped[str] = mapped_column(String(20))  # bot/store/outbox.py
+    reason: Mapped[str] = mapped_column(Text, default="")  # why it is in this state
+    due: Mapped[datetime]  # not before: embargo, cap, next try
+    attempts: Mapped[int] = mapped_column(default=0)
+    created: Mapped[datetime]
+    changed: Mapped[datetime] = mapped_column(index=True)
+
+
+class DeliveryRow(Base):
+    """One step of one attempt to send a mail: the trace."""
+
+    __tablename__ = "deliveries"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    outbox: Mapped[int] = mapped_column(ForeignKey("outbox.id"), index=True)
+    attempt: Mapped[int]
+    at: Mapped[datetime]
+    stage: Mapped[str] = mapped_column(String(20))  # of the SMTP dialogue
+    said: Mapped[str] = mapped_column(Text)  # the server's answer, or what broke
+
+
+class SentRow(Base):
+    """A recipient that a mail was sent to: what daily caps count."""
+
+    __tablename__ = "sent"
+
+    outbox: Mapped[int] = mapped_column(ForeignKey("outbox.id"), primary_key=True)
+    recipient: Mapped[str] = mapped_column(String(320), primary_key=True, index=True)
+    at: Mapped[datetime] = mapped_column(index=True)
