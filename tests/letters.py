@@ -53,20 +53,28 @@ def sending(
     cover: str | None = "the cover",
     parents: Sequence[str] = (),
     minutes: float = 0,
+    content: str = "",
+    sender: str = JANE,
 ) -> list[bytes]:
-    """Return one sending, threaded as git send-email does: ids NAME-0, NAME-1, …"""
+    """Return one sending, threaded as git send-email does: ids NAME-0, NAME-1, …
+
+    Two of them with the same content are one and the same work; the default is the name.
+    """
+    body = PATCH.replace("+int c;", f"+int {content or name};")
     ticks = count()
     mails = []
     root = [*parents]
     if cover is not None:
         subject = f"[{label} 0/{total}] {cover}"
-        mails.append(letter(subject, COVER, id=f"{name}-0", parents=root, minutes=minutes))
+        mails.append(
+            letter(subject, COVER, id=f"{name}-0", parents=root, minutes=minutes, sender=sender)
+        )
         root = [*root, f"{name}-0"]
     for index in range(1, total + 1):
         mails.append(
             letter(
-                f"[{label} {index}/{total}] patch {index}", id=f"{name}-{index}", parents=root,
-                minutes=minutes + next(ticks) / 60,
+                f"[{label} {index}/{total}] patch {index}", body, id=f"{name}-{index}",
+                parents=root, minutes=minutes + next(ticks) / 60, sender=sender,
             )
         )  # fmt: skip
         if index == 1 and cover is None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from bot.mail import joins, kinds, rerolls, sending
 from bot.mail.commit import commit
 from bot.mail.headers import Address
 from bot.mail.message import Message
-from bot.mail.threads import clusters
+from bot.mail.sending import Sending
+from bot.mail.threads import clusters, unique
+from bot.mail.versions import former
 
 _BASE = re.compile(r"(?m)^base-commit: ([0-9a-f]{40})\b")
 _CHANGE = re.compile(r"(?m)^change-id: (\S{1,200})\s*$")
 RANGE = 3  # numbers in a row that are written as a range
+NO_PART = "no part of a series"
 SHOWN = 10  # numbers and ranges that are written at most
 
 
@@ -31,7 +34,7 @@ class Patch:
 class Series:
     """One version of one submission; patches are in order, what is not there is in missing."""
 
-    id: str  # message-id of the cover, else of the lowest patch
+    id: str  # message-id of the cover, else of the lowest patch; of a partial reroll its first
     title: str
     version: int
     tags: tuple[str, ...]  # "RFC", "net-next"; as in the brackets, RESEND left out
@@ -46,6 +49,7 @@ class Series:
     base_commit: str | None  # 40 hex digits
     change_id: str | None
     supersedes: str | None  # id of the version before, when that is in the input
+    sending: Sending
 
     @property
     def complete(self) -> bool:
@@ -54,53 +58,88 @@ class Series:
 
     @property
     def lead(self) -> Message:
-        """The mail that a reply answers: the cover, else the lowest patch."""
-        return self.cover or self.patches[0].message
+        """The mail that a reply answers: the cover, else the lowest patch, else the reroll."""
+        return self.sending.lead
+
+    @property
+    def mail_ids(self) -> tuple[str, ...]:
+        """Ids of all its mails, those of earlier sendings of the same included."""
+        return (*(mail.message_id for mail in self.sending.mails), *self.sending.copies)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether some patches are those of the version before."""
+        return bool(self.sending.fresh)
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """The series in a bag of mails, oldest first, and why the other mails are in none."""
+
+    series: tuple[Series, ...]
+    left: tuple[tuple[str, str], ...]  # message-id and reason, sorted
 
 
 def assemble(messages: Iterable[Message]) -> tuple[Series, ...]:
     """Find the series in a bag of mails, oldest first; the order of arrival is of no account."""
-    found = [_series(cluster) for cluster in clusters(filter(_counts, messages))]
-    ordered = sorted((one for one in found if one), key=lambda one: (one.date, one.id))
-    theirs: defaultdict[str, list[Series]] = defaultdict(list)
-    for one in ordered:
-        theirs[one.submitter.email.lower()].append(one)
-    return tuple(
-        replace(one, supersedes=_former(one, theirs[one.submitter.email.lower()]))
-        for one in ordered
+    return sort_out(messages).series
+
+
+def sort_out(messages: Iterable[Message]) -> Assembled:
+    """Find the series in a bag of mails, and say of each other mail why it is in none."""
+    everything = {one.message_id: one for one in unique(messages)}
+    known = {key: one for key, one in everything.items() if kinds.is_submission(one)}
+    found = joins.joined([sending.of(mails) for mails in clusters(known)], known)
+    talk = joins.answers(found, known)
+    found = [one for one in found if one.lead.message_id not in talk]
+    found = joins.with_letters(found, everything)
+    found = rerolls.without_resends(rerolls.rerolled(found, known))
+    # "[PATCH 0/0]" is a letter without patches
+    series = [_series(one) for one in found if one.patches or one.total]
+    ordered = sorted(series, key=lambda one: (one.date, one.id))
+    linked = tuple(
+        replace(one, supersedes=None if before is None else ordered[before].id)
+        for one, before in zip(ordered, former(ordered), strict=True)
     )
+    members = {key for one in linked for key in one.mail_ids}
+    left = {key: _reason(one, talk) for key, one in everything.items() if key not in members}
+    return Assembled(linked, tuple(sorted(left.items())))
 
 
-def _counts(message: Message) -> bool:
-    """Tell a submission from talk under a patch's subject."""
-    label = message.label
-    return label.is_patch and bool(label.is_cover or message.diff or message.has_diffstat)
+def _reason(one: Message, talk: Mapping[str, str]) -> str:
+    if one.message_id in talk:
+        return f"an answer to <{talk[one.message_id]}> without Re:"
+    if one.label.is_cover:
+        return "a cover letter that announces no patches"
+    if one.label.is_patch:
+        return "[PATCH] in its subject, but no diff and no diffstat"
+    return NO_PART
 
 
-def _series(cluster: Sequence[Message]) -> Series | None:
-    cover = next((one for one in cluster if one.label.is_cover), None)
-    mails = sorted((one for one in cluster if one is not cover), key=lambda one: one.label.index)
-    lead, total = cover or mails[0], cluster[0].label.total
-    if not mails and not total:
-        return None  # "[PATCH 0/0]": a letter without patches
-    present = {one.label.index for one in mails}
+def _series(one: Sending) -> Series:
     return Series(
-        id=lead.message_id,
-        title=lead.label.title,
-        version=max((one.label.version or 1 for one in cluster), default=1),
-        tags=_tags(lead, mails),
-        resend=any(one.label.resend for one in cluster),
-        total=total,
-        cover=cover,
-        patches=tuple(Patch(one.label.index, one) for one in mails),
-        missing=tuple(index for index in range(1, total + 1) if index not in present),
-        problem=_problem(mails),
-        submitter=lead.sender,
-        date=lead.date,
-        base_commit=_trailer(_BASE, [lead, *mails]),
-        change_id=_trailer(_CHANGE, [lead, *mails]),
+        id=one.lead.message_id,
+        title=one.title,
+        version=one.version,
+        tags=_tags(one.mails[0], one.patches),
+        resend=bool(one.copies) or any(mail.label.resend for mail in one.mails),
+        total=one.total,
+        cover=one.cover,
+        patches=tuple(Patch(mail.label.index, mail) for mail in one.patches),
+        missing=one.missing,
+        problem=_problem(one.patches),
+        submitter=one.sender,
+        date=one.date,
+        base_commit=_trailer(_BASE, _newest_first(one)),
+        change_id=_trailer(_CHANGE, _newest_first(one)),
         supersedes=None,
+        sending=one,
     )
+
+
+def _newest_first(one: Sending) -> list[Message]:
+    """Return the mails in the order in which trailers are looked for: rerolled ones first."""
+    return sorted(one.mails, key=lambda mail: mail.message_id not in one.fresh)
 
 
 def _tags(lead: Message, mails: Sequence[Message]) -> tuple[str, ...]:
@@ -144,24 +183,6 @@ def numbered(indices: Sequence[int], of: str = "") -> str:
 def _trailer(pattern: re.Pattern[str], mails: Sequence[Message]) -> str | None:
     found = (pattern.search(text) for mail in mails for text in (mail.above, mail.below))
     return next((match[1] for match in found if match), None)
-
-
-def _former(one: Series, same_submitter: Sequence[Series]) -> str | None:
-    """Return the id of the version that this one replaces."""
-    before = [
-        _rank(other) for other in same_submitter
-        if _rank(other) < _rank(one) and _same_work(one, other)
-    ]  # fmt: skip
-    return max(before)[2] if before else None
-
-
-def _rank(one: Series) -> tuple[int, datetime, str]:
-    return one.version, one.date, one.id
-
-
-def _same_work(one: Series, other: Series) -> bool:
-    same_change = one.change_id is not None and one.change_id == other.change_id
-    return same_change or one.title.casefold() == other.title.casefold()
 
 
 def as_json(series: Series) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Which mails make one version of one series: pure, and the same in every arrival order."""
+"""Which mails were sent together: pure, and the same in every arrival order."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import timedelta
 
+from bot.mail.headers import Address
 from bot.mail.message import Message
 
 # mails of one sending lie closer together than this, two sendings further apart
@@ -13,9 +14,8 @@ WINDOW = timedelta(minutes=20)
 _Key = tuple[Hashable, ...]
 
 
-def clusters(messages: Iterable[Message]) -> tuple[tuple[Message, ...], ...]:
-    """Sort patches and covers into sendings; each holds an index at most once."""
-    known = {one.message_id: one for one in unique(messages)}
+def clusters(known: Mapping[str, Message]) -> list[list[Message]]:
+    """Sort patches and covers, by their ids, into sendings; each holds an index at most once."""
     anchors = _anchors(known)
     threads: defaultdict[_Key, list[Message]] = defaultdict(list)
     for one in known.values():
@@ -31,7 +31,14 @@ def clusters(messages: Iterable[Message]) -> tuple[tuple[Message, ...], ...]:
             found += _sendings(thread)
     for pool in pools.values():
         found += [sending for burst in _bursts(pool) for sending in _sendings(burst)]
-    return tuple(tuple(sending) for sending in found)
+    return found
+
+
+def same_person(one: Address, other: Address) -> bool:
+    """Whether two addresses are one person's: people send from several under one full name."""
+    if one.email.lower() == other.email.lower():
+        return True
+    return " " in one.name and one.name.casefold() == other.name.casefold()
 
 
 def unique(messages: Iterable[Message]) -> list[Message]:
@@ -45,7 +52,7 @@ def unique(messages: Iterable[Message]) -> list[Message]:
         other = best.get(one.message_id)
         if other is None or _worth(one) < _worth(other):
             best[one.message_id] = one
-    return sorted(best.values(), key=_order)
+    return sorted(best.values(), key=order)
 
 
 def _worth(one: Message) -> tuple[bool, bool, int, str]:
@@ -53,7 +60,8 @@ def _worth(one: Message) -> tuple[bool, bool, int, str]:
     return one.damage is not None or not one.diff, rewritten, len(one.below), repr(one)
 
 
-def _order(one: Message) -> tuple[object, ...]:
+def order(one: Message) -> tuple[object, ...]:
+    """Return a mail's place among those of one person."""
     return one.date, one.label.index, one.message_id
 
 
@@ -72,17 +80,18 @@ def _anchors(known: Mapping[str, Message]) -> dict[str, str]:
         path = [one]
         steps = {one.message_id}
         while path[-1].message_id not in found:
-            parent = None if path[-1].label.is_cover else _parent(path[-1], known)
-            if parent is None or parent.message_id in steps:
+            above = None if path[-1].label.is_cover else parent(path[-1], known)
+            if above is None or above.message_id in steps:
                 found[path[-1].message_id] = _root(path[-1])
             else:
-                path.append(parent)
-                steps.add(parent.message_id)
+                path.append(above)
+                steps.add(above.message_id)
         found.update((step.message_id, found[path[-1].message_id]) for step in path)
     return found
 
 
-def _parent(one: Message, known: Mapping[str, Message]) -> Message | None:
+def parent(one: Message, known: Mapping[str, Message]) -> Message | None:
+    """Return the nearest ancestor that is known."""
     return next((known[ref] for ref in reversed(one.references) if ref in known), None)
 
 
@@ -96,9 +105,9 @@ def _thread_key(one: Message, known: Mapping[str, Message], anchors: Mapping[str
     if one.label.counted:
         return _owner(one), one.label.total, anchors[one.message_id]
     # a "[PATCH]" stands alone, unless it is the one patch of the cover right above it
-    parent = _parent(one, known)
-    if parent and parent.label.is_cover and parent.label.total == 1:
-        return _owner(one), 1, parent.message_id
+    above = parent(one, known)
+    if above and above.label.is_cover and above.label.total == 1:
+        return _owner(one), 1, above.message_id
     return (one.message_id,)
 
 
@@ -120,7 +129,7 @@ def _by_version(group: Sequence[Message]) -> list[list[Message]]:
         parts[1] = parts.pop(0) + parts[1]
     for cover in (one for one in group if one.label.is_cover):
         parts[_version_below(cover, parts)].append(cover)
-    return [sorted(part, key=_order) for _, part in sorted(parts.items())]
+    return [sorted(part, key=order) for _, part in sorted(parts.items())]
 
 
 def _version_below(cover: Message, parts: Mapping[int, Sequence[Message]]) -> int:
@@ -146,7 +155,7 @@ def _bursts(part: Sequence[Message]) -> list[list[Message]]:
     A bare `git format-patch` mail carries the commit's date: these are not cut.
     """
     bursts: list[list[Message]] = []
-    for one in sorted(part, key=_order):
+    for one in sorted(part, key=order):
         if bursts and (one.date - bursts[-1][-1].date <= WINDOW or not one.identified):
             bursts[-1].append(one)
         else:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 @click.command(epilog="Example: stackhog series ~/Mail/linux-mm.mbox --json")
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_array", is_flag=True, help="Print one JSON array.")
-def command(paths: tuple[Path, ...], as_array: bool) -> None:  # noqa: FBT001 - click passes flags so
+@click.option("--others", is_flag=True, help="Count the mails that are in no series, by reason.")
+def command(paths: tuple[Path, ...], as_array: bool, others: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Print the patch series found in mail.
 
     PATH is an mbox, a maildir, an .eml file or a public-inbox v2 repository; several
@@ -22,9 +23,13 @@ def command(paths: tuple[Path, ...], as_array: bool) -> None:  # noqa: FBT001 - 
     """
     import json  # noqa: PLC0415 - keeps --help instant
 
-    from bot.mail.load import load  # noqa: PLC0415
+    from bot.mail.load import load, load_all  # noqa: PLC0415
     from bot.mail.series import as_json  # noqa: PLC0415
 
+    if others:
+        for reason, count in load_all(paths).others:
+            click.echo(f"{count:7,}  {reason}")
+        return
     found = load(paths)
     if as_array:
         click.echo(json.dumps([as_json(one) for one in found], indent=2, ensure_ascii=False))
