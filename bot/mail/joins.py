@@ -95,7 +95,7 @@ def with_letters(found: Sequence[Sending], everything: Known) -> list[Sending]:
             taken.add(cover.message_id)
             covers[one.lead.message_id] = cover
     return [
-        Sending(_titled(covers[one.lead.message_id]), one.patches)
+        Sending(titled(covers[one.lead.message_id]), one.patches)
         if one.lead.message_id in covers else one
         for one in found if one.lead.message_id not in taken
     ]  # fmt: skip
@@ -112,7 +112,7 @@ def _letter(one: Sending, everything: Known) -> Message | None:
     return cover if mine else None
 
 
-def _titled(cover: Message) -> Message:
+def titled(cover: Message) -> Message:
     """Take the version out of a title that ends in it: "rework it all, v2"."""
     found = _VERSION.search(cover.label.title)
     if found is None or cover.label.version is not None:

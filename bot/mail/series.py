@@ -137,6 +137,20 @@ def _series(one: Sending) -> Series:
     )
 
 
+def rebuilt(placed: Iterable[tuple[Message, int]], lead: str, *, partial: bool) -> Series:
+    """Return a series that was assembled before, from its mails and their places.
+
+    A negative place is that of a mail of another sending of the same.
+    """
+    mails = sorted(placed, key=lambda one: (one[1], one[0].message_id))
+    patches = [
+        replace(mail, label=replace(mail.label, index=place)) for mail, place in mails if place > 0
+    ]
+    cover = next((joins.titled(mail) for mail, place in mails if place == 0), None)
+    copies = tuple(mail.message_id for mail, place in mails if place < 0)
+    return _series(Sending(cover, tuple(patches), (lead,) if partial else (), copies))
+
+
 def _newest_first(one: Sending) -> list[Message]:
     """Return the mails in the order in which trailers are looked for: rerolled ones first."""
     return sorted(one.mails, key=lambda mail: mail.message_id not in one.fresh)

@@ -70,7 +70,7 @@ class _Table:
             if other is None:
                 continue
             there = self._found[other].sending
-            same = same_person(there.sender, one.sender) or _plain(there.title) == _plain(one.title)
+            same = same_person(there.sender, one.sender) or plain(there.title) == plain(one.title)
             if same and _is_new_version(there, one):
                 yield other
 
@@ -106,7 +106,7 @@ def _people(one: Sending) -> list[_Key]:
 def _keys(one: Version) -> Iterator[_Key]:
     if one.change_id:
         yield ("change", one.change_id)
-    title = _plain(one.sending.title)
+    title = plain(one.sending.title)
     yield from (("title", *person, title) for person in _people(one.sending))
 
 
@@ -120,5 +120,6 @@ def _patch_key(person: str, mail: Message) -> tuple[str, str, str]:
     return "patch", person, essence(mail.diff).hex()
 
 
-def _plain(title: str) -> str:
+def plain(title: str) -> str:
+    """Return a title's letters and digits, by which it is known again."""
     return "".join(c for c in title.casefold() if c.isalnum())

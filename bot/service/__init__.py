@@ -1,0 +1,1 @@
+"""One idempotent function per arrow, from mail that comes in to mail that goes out."""
