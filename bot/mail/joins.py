@@ -14,6 +14,7 @@ from bot.mail.sending import Sending
 from bot.mail.threads import WINDOW, parent, same_person
 
 Known = Mapping[str, Message]
+MOST = 100  # parts of one length within WINDOW that are looked at; a flood has more
 _VERSION = re.compile(r"(?i)(?<=\S)[,:;]?\s+[(\[]?v(?P<version>[1-9]\d{0,2})[)\]]?$")
 
 
@@ -37,24 +38,26 @@ def _is_part(one: Sending) -> bool:
 
 
 def _order(one: Sending) -> tuple[object, ...]:
-    return one.date, one.lead.message_id
+    return one.span[0], one.lead.message_id
 
 
 def _put_together(group: Sequence[Sending], known: Known) -> list[Sending]:
     """Join parts until none fits another; one may be what ties two others together."""
     out: list[Sending] = []
+    near: list[int] = []  # places in `out` of what was sent just before
     for part in group:
-        near = [n for n, other in enumerate(out) if _fits(part, other, known)]
-        if near:
-            mails = [*out[near[-1]].mails, *part.mails]
-            out[near[-1]] = sending.of(mails)
+        near = [n for n in near if _gap(out[n], part) <= WINDOW][-MOST:]
+        fits = [n for n in near if _fits(part, out[n], known)]
+        if fits:
+            out[fits[-1]] = sending.of([*out[fits[-1]].mails, *part.mails])
         else:
+            near.append(len(out))
             out.append(part)
     return _put_together(sorted(out, key=_order), known) if len(out) < len(group) else out
 
 
 def _fits(one: Sending, other: Sending, known: Known) -> bool:
-    if one.indices & other.indices or _gap(one, other) > WINDOW:
+    if one.indices & other.indices:
         return False
     if one.stated and other.stated and one.stated != other.stated:
         return False
@@ -66,8 +69,8 @@ def _fits(one: Sending, other: Sending, known: Known) -> bool:
 
 def _gap(one: Sending, other: Sending) -> timedelta:
     """Return the time between two sendings; none where they overlap."""
-    dates, others = [m.date for m in one.mails], [m.date for m in other.mails]
-    return max(min(dates) - max(others), min(others) - max(dates), timedelta())
+    (first, last), (start, end) = one.span, other.span
+    return max(start - last, first - end, timedelta())
 
 
 def _is_loose(one: Sending) -> bool:

@@ -115,7 +115,8 @@ def without_resends(found: Sequence[Sending]) -> list[Sending]:
         if one.fresh:
             out.append(one)
         else:
-            groups[one.sender.email.lower(), one.total, one.version].append(one)
+            title = one.title if one.total == 1 else ""
+            groups[one.sender.email.lower(), one.total, one.version, title].append(one)
     for group in groups.values():
         out += _distinct(group) if len(group) > 1 else group
     return sorted(out, key=_order)

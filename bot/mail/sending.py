@@ -48,6 +48,12 @@ class Sending:
         return self.lead.date
 
     @property
+    def span(self) -> tuple[datetime, datetime]:
+        """When its first and its last mail was sent."""
+        dates = [one.date for one in self.mails]
+        return min(dates), max(dates)
+
+    @property
     def total(self) -> int:
         """How many patches were announced."""
         return self.patches[0].label.total if self.patches else self.mails[0].label.total

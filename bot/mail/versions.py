@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -10,6 +11,7 @@ from bot.mail.message import Message
 from bot.mail.sending import Sending, essence
 from bot.mail.threads import same_person
 
+MOST = 50  # versions of one title that are looked at, before and after
 SHARED = 0.5  # of the patches of the smaller one: then two sendings are one work
 _Key = tuple[object, ...]
 
@@ -53,14 +55,20 @@ class _Table:
 
     def _related(self, number: int) -> set[int]:
         one = self._found[number]
-        related = {other for key in _keys(one) for other in self._by_key[key]}
-        shared = Counter(o for key in self._patches[number] for o in self._by_key[key])
+        related = {other for key in _keys(one) for other in self._near(key, number)}
+        shared = Counter(o for key in self._patches[number] for o in self._near(key, number))
         related |= {
             other for other, count in shared.items()
             if count >= SHARED * min(len(self._patches[number]), len(self._patches[other]))
         }  # fmt: skip
         related |= set(self._above(one.sending))
         return related - {number}
+
+    def _near(self, key: _Key, number: int) -> list[int]:
+        """Return what has a key, as far as it was sent next to ``number``."""
+        having = self._by_key[key]
+        at = bisect_left(having, number)
+        return having[max(0, at - MOST) : at + MOST]
 
     def _above(self, one: Sending) -> Iterator[int]:
         """Yield the sendings that the first mail was threaded under: where somebody else
