@@ -32,22 +32,23 @@ def touched(patches: Iterable[PatchText]) -> tuple[Touched, ...]:
     for patch in patches:
         for hunk in quote.hunks(patch.diff):
             if SOURCE.fullmatch(hunk.file):
-                for name, line in _in(hunk):
-                    one = Touched(patch.index, hunk.file, name, line)
-                    found.setdefault((one.patch, one.file, one.function), one)
+                for text, line, name in functions(hunk):
+                    if name and text[1:].strip():
+                        one = Touched(patch.index, hunk.file, name, line)
+                        found.setdefault((one.patch, one.file, one.function), one)
     return tuple(sorted(found.values()))
 
 
-def _in(hunk: Hunk) -> Iterator[tuple[str, int]]:
+def functions(hunk: Hunk) -> Iterator[tuple[str, int, str | None]]:
+    """Yield the changed lines of a hunk, each with its line number and the function it is in."""
     name = _name(hunk.section)
     for text, line in hunk.lines:
-        body = text[1:]
-        started = _name(body)
+        started = _name(text[1:])
         if started and text.startswith("-"):
             continue
         name = started or name
-        if text[:1] in "+-" and name and body.strip():
-            yield name, line
+        if text[:1] in {"+", "-"}:
+            yield text, line, name
 
 
 def _name(line: str) -> str | None:
