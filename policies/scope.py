@@ -27,20 +27,25 @@ class _Rule(_Frozen):
 
 
 class Outside(_Rule):
-    """Series that are left alone: by a tag of the subject, or because all files match."""
+    """Series that are left alone: by a tag, by whom they were sent to first, or by all files."""
 
     tags: Pattern = ""
+    lists: Pattern = ""
     paths: Pattern = ""
 
     @model_validator(mode="after")
     def _says_something(self) -> Outside:
-        if bool(self.tags) == bool(self.paths):
-            raise ValueError("a rule of what is left alone has either tags or paths")
+        if [bool(self.tags), bool(self.lists), bool(self.paths)].count(True) != 1:
+            raise ValueError("a rule of what is left alone has either tags, lists or paths")
         return self
 
     def has_tag(self, tag: str) -> bool:
         """Whether a tag of the subject is meant."""
         return bool(self.tags) and re.fullmatch(self.tags, tag, re.IGNORECASE) is not None
+
+    def has_list(self, address: str) -> bool:
+        """Whether the address that a series was sent to first is meant."""
+        return bool(self.lists) and re.fullmatch(self.lists, address, re.IGNORECASE) is not None
 
     def has_path(self, path: str) -> bool:
         """Whether a file is meant."""
@@ -50,6 +55,7 @@ class Outside(_Rule):
 class Inside(_Rule):
     """Series that are looked at; all that is given holds for one hunk."""
 
+    lists: Pattern = ""  # the series was sent to one of these
     path: Pattern = ""
     function: Pattern = ""
     text: Pattern = ""  # in a line that is added or removed
@@ -59,7 +65,7 @@ class Inside(_Rule):
     @model_validator(mode="after")
     def _says_something(self) -> Inside:
         if not (self.path or self.text or self.added):
-            raise ValueError("a rule has a path, a text, or both")
+            raise ValueError("a rule has a path, a text, or both")  # a list alone is no reason
         missing = sorted(set(self.profiles) - set(stress.list_names()))
         if missing:
             raise ValueError(f"there is no stress profile {missing[0]}")

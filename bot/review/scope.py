@@ -58,8 +58,9 @@ def scope(series: Series, policy: ScopePolicy) -> Scope:
     left = _left_alone(series, touched, policy) or _says_nothing([h for _, h, _ in changes])
     if left:
         return Scope(inside=False, reason=left, matches=(), filesystems=(), profiles=())
+    rules = _for_lists(series, policy)
     found = [
-        match for index, hunks, names in changes for match in _matches(index, hunks, names, policy)
+        match for index, hunks, names in changes for match in _matches(index, hunks, names, rules)
     ]
     order = {rule.name: number for number, rule in enumerate(policy.inside)}
     matches = tuple(sorted(set(found)))
@@ -68,8 +69,8 @@ def scope(series: Series, policy: ScopePolicy) -> Scope:
             inside=False, reason=f"no rule concerns {_named(touched)}", matches=(),
             filesystems=(), profiles=(),
         )  # fmt: skip
-    rules = sorted({match.rule for match in matches}, key=order.__getitem__)
-    profiles = {name for rule in policy.inside if rule.name in rules for name in rule.profiles}
+    named = {match.rule for match in matches}
+    profiles = {name for rule in rules if rule.name in named for name in rule.profiles}
     first = min(matches, key=lambda match: (order[match.rule], match))
     reason = next(rule.reason for rule in policy.inside if rule.name == first.rule)
     return Scope(
@@ -79,6 +80,16 @@ def scope(series: Series, policy: ScopePolicy) -> Scope:
         filesystems=stress.filesystems(touched),
         profiles=tuple(sorted(profiles)),
     )
+
+
+def _for_lists(series: Series, policy: ScopePolicy) -> list[Inside]:
+    """Return the rules that hold for the lists that a series went to."""
+    mails = [series.lead, *(patch.message for patch in series.patches)]
+    sent_to = {address.email.lower() for mail in mails for address in (*mail.to, *mail.cc)}
+    return [
+        rule for rule in policy.inside
+        if not rule.lists or any(re.fullmatch(rule.lists, one) for one in sent_to)
+    ]  # fmt: skip
 
 
 def files(diff: bytes) -> tuple[str, ...]:
@@ -96,6 +107,9 @@ def _left_alone(series: Series, touched: Sequence[str], policy: ScopePolicy) -> 
         tag = next((tag for tag in series.tags if rule.has_tag(tag)), None)
         if tag:
             return f"{rule.name}: [{tag}]: {rule.reason}"
+        first = next((address.email for address in series.lead.to), "")
+        if rule.has_list(first):
+            return f"{rule.name}: {first}: {rule.reason}"
         if touched and all(rule.has_path(path) for path in touched):
             return f"{rule.name}: {_named(touched)}: {rule.reason}"
     return None if touched else "its diffs name no file"
@@ -126,10 +140,10 @@ def _place(match: Match) -> str:
 
 
 def _matches(
-    index: int, hunks: Sequence[Hunk], names: Sequence[str], policy: ScopePolicy
+    index: int, hunks: Sequence[Hunk], names: Sequence[str], rules: Sequence[Inside]
 ) -> Iterator[Match]:
     read = _of(hunks)
-    for rule in policy.inside:
+    for rule in rules:
         for hunk in hunks:
             if not rule.path or re.fullmatch(rule.path, hunk.file):
                 yield from _in_hunk(index, hunk, rule)

@@ -134,6 +134,30 @@ def test_other_projects_are_told_apart() -> None:
     assert decide(body("mm/vmscan.c", F, "+\tgo();"), subject="PATCH mm-new").inside
 
 
+def test_stable_kernels_and_other_projects_lists_are_told_apart() -> None:
+    change = body("mm/vmscan.c", F, "+\tgo();")
+    assert decide(change, subject="PATCH 5.10.y").reason.startswith("stable kernels: [5.10.y]: ")
+    mail = letter("[PATCH] p", change, id="1", headers="To: fstests@vger.kernel.org\n")
+    (one,) = assemble([parse(mail)])
+    assert scope(one, load()).reason.startswith("list of another project: fstests@vger.kernel.org")
+    copied = letter(
+        "[PATCH] p", change, id="1", headers="To: a@b.org\nCc: fstests@vger.kernel.org\n"
+    )
+    (one,) = assemble([parse(copied)])
+    assert scope(one, load()).inside
+
+
+def test_a_rule_can_be_that_of_a_list(tmp_path: Path) -> None:
+    rule = 'name = "abc"\npath = "fs/.*"\nlists = "linux-x@.*"\nreason = "long enough"\n'
+    (tmp_path / "scope.toml").write_text(f"outside = []\n[[inside]]\n{rule}")
+    policy = load(tmp_path / "scope.toml")
+    change = body("fs/x.c", F, "+\tgo();")
+    for to, inside in (("linux-x@example.org", True), ("linux-y@example.org", False)):
+        mail = letter("[PATCH] p", change, id="1", headers=f"To: y@z.org\nCc: {to}\n")
+        (one,) = assemble([parse(mail)])
+        assert scope(one, policy).inside is inside
+
+
 def test_a_series_is_left_alone_only_when_all_its_files_are() -> None:
     text = body("Documentation/mm/x.rst", "", "+more words")
     assert decide(text).reason.startswith("no code: Documentation/mm/x.rst: ")
@@ -180,7 +204,7 @@ def test_a_diff_that_cannot_be_read_counts_by_its_files() -> None:
     ("text", "problem"),
     [
         ('[[inside]]\nname = "abc"\nreason = "long enough"\n', "a rule has a path"),
-        ('[[outside]]\nname = "abc"\nreason = "long enough"\n', "either tags or paths"),
+        ('[[outside]]\nname = "abc"\nreason = "long enough"\n', "either tags, lists or paths"),
         (
             '[[inside]]\nname = "abc"\npath = "x"\nprofiles = ["none"]\nreason = "long enough"\n',
             "there is no stress profile none",
