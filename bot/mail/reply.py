@@ -8,30 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import textwrap
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, formataddr, getaddresses, parseaddr
 
 from bot.contract import (
-    IN_GUESTS,
     Apply,
     BuildResult,
     Finding,
-    FindingKind,
     KernelConfig,
     StackResult,
 )
 from bot.mail import quote
 from bot.mail.headers import Address, printable
 from bot.mail.series import Series
+from bot.mail.wording import WIDTH, is_inline, said, wrapped
 from policies.schema import ReplyGate
 
-WIDTH = 72
-EVIDENCE = 34  # lines of a stack or a trace
-QUOTED = 12  # lines of a misfit or of gcc that are repeated
 POLICY = SMTP.clone(max_line_length=78, linesep="\n")
 HOW = {
     Apply.THREE_WAY: "a three-way merge",
@@ -55,39 +51,58 @@ class Run:
     key: str  # what makes this run different from another one of the same series
     booted: tuple[str, ...] = ()  # what the boots reached, a sentence each
     boot_lines: tuple[str, ...] = ()  # commands that boot the kernel without the bot
+    before: tuple[str, ...] = ()  # what became of the findings of the version before
+    muted: tuple[str, ...] = ()  # findings that are not told, a sentence each
+    names: Mapping[Finding, str] = field(default_factory=dict)  # what findings are muted by
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who asked for the run by mail; that mail is answered."""
+
+    address: Address
+    message_id: str
+    references: tuple[str, ...]  # of that mail
+    subject: str
 
 
 @dataclass(frozen=True)
 class Sender:
-    """Who we are, and who besides the author hears from us."""
+    """Who we are, and who hears from us."""
 
     address: str  # "Name <mail>"
-    gate: ReplyGate
+    gate: ReplyGate  # who besides the author, where `to` says nothing
+    to: tuple[Address, ...] = ()
+    cc: tuple[Address, ...] = ()
+    asker: Asker | None = None
 
 
 def compose(series: Series, run: Run, sender: Sender, date: datetime) -> EmailMessage:
     """Return the reply to a series; the same arguments give the same mail."""
     mail = EmailMessage(policy=POLICY)
-    lead = series.lead
-    subject = printable(lead.subject)
+    lead, asker = series.lead, sender.asker
+    subject = printable(asker.subject if asker else lead.subject)
+    parent = asker.message_id if asker else lead.message_id
+    ancestors = asker.references if asker else lead.references
     mail["From"] = sender.address
-    mail["To"] = _formatted([series.submitter])
-    carbon = _carbon(series, sender)
+    mail["To"] = _formatted(sender.to or [series.submitter])
+    carbon = sender.cc if sender.to else _carbon(series, sender)
     if carbon:
         mail["Cc"] = _formatted(carbon)
     mail["Subject"] = subject if subject.lower().startswith("re:") else f"Re: {subject}"
     mail["Date"] = format_datetime(date)
     mail["Message-ID"] = f"<{message_id(series, run, sender)}>"
-    mail["In-Reply-To"] = f"<{lead.message_id}>"
-    mail["References"] = " ".join(f"<{one}>" for one in (*lead.references, lead.message_id))
+    mail["In-Reply-To"] = f"<{parent}>"
+    mail["References"] = " ".join(f"<{one}>" for one in (*ancestors, parent))
     mail["Auto-Submitted"] = "auto-replied"  # RFC 3834, section 5
-    mail.set_content("\n".join(_body(series, run)) + "\n", charset="utf-8", cte="8bit")
+    mail.set_content("\n".join(_body(series, run, asker)) + "\n", charset="utf-8", cte="8bit")
     return mail
 
 
 def message_id(series: Series, run: Run, sender: Sender) -> str:
     """Return the reply's id, derived from series, version and run: a retry is the same mail."""
-    words = "\0".join((series.id, str(series.version), run.key))
+    asked_in = (sender.asker.message_id,) if sender.asker else ()
+    words = "\0".join((series.id, str(series.version), run.key, *asked_in))
     digest = hashlib.sha256(words.encode()).hexdigest()[:32]
     return f"stackhog-{digest}@{parseaddr(sender.address)[1].rpartition('@')[2] or 'localhost'}"
 
@@ -116,16 +131,15 @@ def _carbon(series: Series, sender: Sender) -> list[Address]:
     return found
 
 
-def _wrapped(text: str, indent: str = "") -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=indent, subsequent_indent=indent,
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
-
-
-def _body(series: Series, run: Run) -> Iterator[str]:
-    yield from _wrapped(run.headline)
+def _body(series: Series, run: Run, asker: Asker | None) -> Iterator[str]:
+    yield from wrapped(run.headline)
     yield ""
+    if run.before:
+        yield from wrapped(" ".join(run.before))
+        yield ""
+    if asker:
+        yield from wrapped(f"{printable(asker.address.name)} asked for this run.")
+        yield ""
     yield from _what_was_run(series, run)
     for patch in series.patches:
         own = [f for f in run.findings if f.patch == patch.index]
@@ -135,16 +149,31 @@ def _body(series: Series, run: Run) -> Iterator[str]:
         yield ""
         yield "Not tested, because it was not compiled:"
         for one in run.build.not_compiled:
-            yield from textwrap.wrap(
-                f"- {one.file}: {one.reason}", WIDTH, subsequent_indent="  ",
-                break_long_words=False, break_on_hyphens=False,
-            )  # fmt: skip
+            yield from _item(f"{one.file}: {one.reason}")
+    if run.muted:
+        yield ""
+        yield "Found, and not told here:"
+        for sentence in run.muted:
+            yield from _item(printable(sentence))
     yield ""
     yield from _reproduce(series, run)
+    named = [run.names[finding] for finding in run.findings if finding in run.names]
+    if named:
+        yield ""
+        yield from wrapped(
+            "To hear no more of a finding in later versions, answer this mail with a line such as "
+            f'"/mute {named[0]} and why".'
+        )
     yield ""
     yield "-- "
     yield "stackhog, a bot that measures what patches do to the kernel stack."
     yield "Frames are what gcc reports with -fstack-usage, return address included."
+
+
+def _item(text: str) -> list[str]:
+    return textwrap.wrap(
+        f"- {text}", WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _what_was_run(series: Series, run: Run) -> Iterator[str]:
@@ -153,23 +182,23 @@ def _what_was_run(series: Series, run: Run) -> Iterator[str]:
     release = f"Linux {build.kernel_release}, " if build.kernel_release else ""
     base = f"{run.tree} ({release}commit {build.base_commit[:12]}, {run.base_reason})"
     if build.refusal or build.misfit:
-        yield from _wrapped(f"{what} to be applied to {base}. Nothing was built.")
+        yield from wrapped(f"{what} to be applied to {base}. Nothing was built.")
         return
     built = "the kernel was built after each of them" if count > 1 else "the kernel built with it"
     if build.broken_patch is not None:
         built += f", up to patch {build.broken_patch}" if count > 1 else ""
-    yield from _wrapped(
+    yield from wrapped(
         f"{what} applied to {base}, and {built}: {run.config.arch}, configuration "
         f'"{run.config.name}", {build.compiler}.'
     )
-    yield from _wrapped(" ".join(_odd_ways(build)))
+    yield from wrapped(" ".join(_odd_ways(build)))
     if run.stack is not None:
-        yield from _wrapped(_counted(run.stack))
+        yield from wrapped(_counted(run.stack))
     for sentence in run.booted:
-        yield from _wrapped(sentence)
+        yield from wrapped(sentence)
     if build.enabled:
         names = ", ".join(f"CONFIG_{one.symbol}" for one in build.enabled)
-        yield from _wrapped(f"Switched on for the files that this series touches: {names}.")
+        yield from wrapped(f"Switched on for the files that this series touches: {names}.")
 
 
 def _odd_ways(build: BuildResult) -> Iterator[str]:
@@ -201,151 +230,23 @@ def _about_patch(series: Series, index: int, own: list[Finding], run: Run) -> It
     message = next(p.message for p in series.patches if p.index == index)
     if series.total > 1 or series.cover:
         yield ""
-        yield from _wrapped(f"Patch {index}/{series.total}, {printable(message.label.title)}:")
+        yield from wrapped(f"Patch {index}/{series.total}, {printable(message.label.title)}:")
     found, last = quote.hunks(message.diff), None
     for finding in own:
         place = quote.place(finding, found, run.stack.spans if run.stack else ())
         yield ""
-        if place is not None and _is_inline(finding):
+        if place is not None and is_inline(finding):
             key = (place.hunk, place.around)
             if key != last:  # two findings in one place are answered under one quotation
                 yield from quote.quoted(place)
                 yield ""
             last = key
-        yield from _said(finding, place)
-
-
-def _is_inline(finding: Finding) -> bool:
-    return finding.kind is not FindingKind.REFUSED and finding.file != ""
-
-
-def _said(finding: Finding, place: quote.Place | None) -> Iterator[str]:
-    match finding.kind:
-        case FindingKind.REFUSED:
-            where = f" ({finding.file})" if finding.file else ""
-            yield from _wrapped(f"This patch was not tested: {finding.text[0]}{where}.")
-        case FindingKind.DOES_NOT_APPLY:
-            yield from _misfit(finding)
-        case FindingKind.DOES_NOT_BUILD:
-            yield "The build breaks with this patch:"
-            yield from _compiler(finding)
-        case FindingKind.WARNING:
-            yield "This brings a new warning:"
-            yield from _compiler(finding)
-        case FindingKind.CHAIN_GREW | FindingKind.CHAIN_REACHED:
-            yield from _chain(finding)
-        case FindingKind.GUARD_LOST:
-            yield from _guard(finding)
-        case _ if finding.kind in IN_GUESTS:
-            yield from _booted(finding)
-        case _:
-            yield from _wrapped(_sentence(finding, place))
-    if finding.reproduce and finding.kind is not FindingKind.DOES_NOT_APPLY:
-        yield ""
-        yield from _command(finding.reproduce)
-
-
-def _booted(finding: Finding) -> Iterator[str]:
-    """Tell what a running kernel showed: a sentence, then its own lines."""
-    yield from _wrapped(printable(finding.text[1]))
-    if len(finding.text) > 2:  # noqa: PLR2004 - headline and sentence come first
-        yield ""
-        yield from (f"  {_clean(line)}".rstrip() for line in finding.text[2 : 2 + EVIDENCE])
-
-
-def _command(line: str) -> Iterator[str]:
-    """Print a command line so that it fits the page and can still be pasted."""
-    for part in line.split(" && "):
-        first, flags, rest = part.partition(" 'KCFLAGS=")
-        if flags:
-            yield f"  {first} \\"
-            yield f"    {flags.strip()}{rest}"
-        else:
-            yield f"  {part}"
-
-
-def _sentence(finding: Finding, place: quote.Place | None) -> str:
-    name, before, after = f"{finding.function}()", finding.before, finding.after
-    where = "here" if place is None or not place.through else "through this change"
-    if finding.kind is FindingKind.CALL_NEW:
-        call = (
-            finding.text[0]
-            if finding.text[0] == "indirect call"
-            else f"call of {finding.text[0]}()"
-        )
-        return f"{name} gets a new {call}: {finding.text[1]}."
-    if finding.kind is FindingKind.TARGET_NEW:
-        return f"{finding.text[0]} can now be {name}: {finding.text[1]}."
-    if finding.kind is FindingKind.FRAME_NEW:
-        return f"The new function {name} takes {after} bytes of stack."
-    change = f"from {before} to {after} bytes" if before is not None else f"{after} bytes at least"
-    if finding.kind is FindingKind.FRAME_DYNAMIC:
-        return (
-            f"The frame of {name} ({change}) has a part whose size is not known at compile "
-            "time, so nothing bounds how deep the stack gets below it."
-        )
-    growth = (after or 0) - (before or 0)
-    return f"The stack frame of {name} grows by {growth} bytes {where}, {change}."
-
-
-def _chain(finding: Finding) -> Iterator[str]:
-    said, others, *lines = finding.text
-    yield from _wrapped(f"{said[:1].upper()}{said[1:]}. {others}".strip())
-    if lines:
-        yield ""
-        yield from (f"  {_clean(line)}".rstrip() for line in lines)
-
-
-def _guard(finding: Finding) -> Iterator[str]:
-    callee, clause, reason = finding.text
-    what = "an indirect call" if callee == "*" else f"{callee}()"
-    yield from _wrapped(
-        f"{finding.function}() made {what} only under this condition, and now without:"
-    )
-    yield ""
-    for number, way in enumerate(clause.split("|")):
-        yield from _wrapped(
-            f"{'   or ' if number else ''}{_clean(way.replace('&', ' and '))}", indent="  "
-        )
-    yield ""
-    yield from _wrapped(f"{reason[:1].upper()}{reason[1:]}.")
-
-
-def _misfit(finding: Finding) -> Iterator[str]:
-    reason, *lines = finding.text
-    yield from _wrapped(f"This does not apply: {reason}.")
-    expected = [line[1:] for line in lines if line.startswith("-")]
-    there = [line[1:] for line in lines if line.startswith("+")]
-    if expected:
-        yield ""
-        yield "What stands there instead:"
-        yield ""
-        yield from (
-            f"  {_clean(line)}".rstrip() for line in there[:QUOTED] or ["(end of the file)"]
-        )
-
-
-def _stripped(lines: list[str]) -> list[str]:
-    """Drop empty lines at the end; nothing left is the end of the file."""
-    while lines and not lines[-1].strip():
-        lines = lines[:-1]
-    return lines or ["(end of the file)"]
-
-
-def _compiler(finding: Finding) -> Iterator[str]:
-    yield ""
-    yield from (f"  {_clean(line)}".rstrip() for line in finding.text[:QUOTED])
-    if len(finding.text) > QUOTED:
-        yield "  [ ... ]"
-
-
-def _clean(line: str) -> str:
-    return "".join(c if c.isprintable() or c == "\t" else "?" for c in line)[: quote.WIDEST]
+        yield from said(finding, place, run.names.get(finding, ""))
 
 
 def _reproduce(series: Series, run: Run) -> Iterator[str]:
     arch = f"ARCH={run.config.arch}"
-    yield from _wrapped(f"To see this without the bot, in {_where(run)}:")
+    yield from wrapped(f"To see this without the bot, in {_where(run)}:")
     yield ""
     yield f"  b4 shazam {printable(series.id)}"
     if run.build.misfit or run.build.refusal:
@@ -354,8 +255,8 @@ def _reproduce(series: Series, run: Run) -> Iterator[str]:
     options = [*run.config.options, *(f"CONFIG_{one.symbol}=y" for one in run.build.enabled)]
     # an option and its value stay on one line
     words = " ".join(_option(option).replace(" ", "\0") for option in dict.fromkeys(options))
-    wrapped = textwrap.wrap(words, WIDTH - 6, break_on_hyphens=False, break_long_words=False)
-    lines = [line.replace("\0", " ") for line in wrapped]
+    rows = textwrap.wrap(words, WIDTH - 6, break_on_hyphens=False, break_long_words=False)
+    lines = [line.replace("\0", " ") for line in rows]
     yield "  ./scripts/config \\"
     yield from (f"    {line} \\" for line in lines[:-1])
     yield from (f"    {line}" for line in lines[-1:])
@@ -367,7 +268,7 @@ def _reproduce(series: Series, run: Run) -> Iterator[str]:
         yield "and then the make lines above."
     if run.boot_lines:
         yield ""
-        yield from _wrapped("To boot it under stress, with stackhog or with QEMU alone:")
+        yield from wrapped("To boot it under stress, with stackhog or with QEMU alone:")
         yield ""
         for line in run.boot_lines:
             yield from _long(line)

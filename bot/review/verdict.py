@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 
 from bot.contract import IN_GUESTS, Finding, FindingKind, Outcome, Severity
 from bot.review.findings import order
+from bot.review.fingerprint import SHORT, fingerprint
 
 # what stands first in a mail: the reasons why nothing more could be looked at
 RANK = {
@@ -40,11 +41,23 @@ class Verdict:
     outcome: Outcome
     headline: str
     findings: tuple[Finding, ...]
+    muted: tuple[Finding, ...] = ()
 
 
-def decide(findings: Iterable[Finding], total: int) -> Verdict:
-    """Fold findings of a series of ``total`` patches; their order does not matter."""
-    ordered = tuple(sorted(findings, key=order))
+def decide(findings: Iterable[Finding], total: int, muted: Collection[str] = ()) -> Verdict:
+    """Fold findings of a series of ``total`` patches; their order does not matter.
+
+    Those with a fingerprint in ``muted`` count for nothing, and stand apart.
+    """
+    everything = tuple(sorted(findings, key=order))
+    silent = tuple(one for one in everything if fingerprint(one) in muted)
+    spoken = _decide(tuple(one for one in everything if one not in silent), total)
+    if silent and not spoken.findings:
+        return replace(spoken, headline="No findings that are not muted.", muted=silent)
+    return replace(spoken, muted=silent)
+
+
+def _decide(ordered: tuple[Finding, ...], total: int) -> Verdict:
     failed = any(finding.severity is Severity.FAIL for finding in ordered)
     outcome = Outcome.FAILED if failed else Outcome.PASSED
     if not ordered:
@@ -93,3 +106,17 @@ def headline(finding: Finding, total: int) -> str:  # noqa: C901 - one branch a 
         case FindingKind.WARNING:
             text = f"new compiler warning in {finding.file}"
     return text[0].upper() + text[1:] if text.startswith(("patch", "the")) else text
+
+
+def brief(finding: Finding) -> str:
+    """Say one finding in a few words, to be named among others."""
+    words = headline(finding, 1).removeprefix("stack: ").removeprefix("stress: ")
+    if finding.kind in {FindingKind.FRAME_GREW, FindingKind.FRAME_NEW}:
+        return f"frame of {finding.function}(), {finding.after} bytes"
+    return words
+
+
+def muted(finding: Finding, by: str, reason: str) -> str:
+    """Say of a muted finding what it is, who muted it, and why."""
+    name = fingerprint(finding)[:SHORT]
+    return f"{brief(finding)} [{name}]: muted by {by}{f' ({reason})' if reason else ''}"

@@ -10,18 +10,20 @@ import email.policy
 import json
 import os
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bot.contract import BuildResult, KernelConfig, StackResult, StressResult
+from bot.contract import BuildResult, Finding, KernelConfig, StackResult, StressResult
+from bot.mail.headers import Address
 from bot.mail.message import parse
 from bot.mail.patchtext import patch_texts
-from bot.mail.reply import Run, Sender, compose
+from bot.mail.reply import Asker, Run, Sender, compose
 from bot.mail.series import Series, assemble
-from bot.review import findings, stress_words, touched, verdict
+from bot.review import fates, findings, fingerprint, stress_words, touched, verdict
 from policies.schema import load_gates
 from policies.stress import load as load_profile
 
@@ -55,6 +57,28 @@ def stress_of(data: dict[str, Any]) -> StressResult | None:
     return StressResult.model_validate(data["stress"] | {"runs": runs})
 
 
+def told_before(
+    data: dict[str, Any], now: Sequence[Finding], tested: fates.Tested
+) -> tuple[str, ...]:
+    """Return what the reply says of the findings of version 1, if there were some."""
+    if "before" not in data:
+        return ()
+    build = BuildResult.model_validate_json(json.dumps(data["before"]["build"]))
+    stack = StackResult.model_validate(data["before"]["stack"])
+    found = findings.find(load_gates(), CONFIG, build, stack)
+    return fates.sentences(fates.compare(found, now, tested), 1, verdict.brief)
+
+
+def asked_by(data: dict[str, Any]) -> dict[str, Any]:
+    """Return whom the reply goes to when somebody asked for it by mail."""
+    if "asker" not in data:
+        return {}
+    one = dict(data["asker"])
+    address = Address(one.pop("name"), one.pop("email"))
+    asker = Asker(address, one["message_id"], tuple(one["references"]), one["subject"])
+    return {"asker": asker, "to": (address,), "cc": (Address("A. Author", "author@example.org"),)}
+
+
 def reply(name: str, key: str = "run", source: str = SOURCE) -> bytes:
     series, data = given(name)
     gates = load_gates()
@@ -64,14 +88,21 @@ def reply(name: str, key: str = "run", source: str = SOURCE) -> bytes:
     among = touched.touched(patch_texts(series))
     found = findings.find(gates, CONFIG, build, stack, boots, among)
     words = stress_words.Words(boots, (), build)
-    decided = verdict.decide(found, len(series.patches))
+    mutes = {fingerprint.find(one["name"], found): one for one in data.get("muted", [])}
+    decided = verdict.decide(found, len(series.patches), [one for one in mutes if one])
     run = Run(
         tree="debian-6.1", source=source, config=CONFIG, build=build, stack=stack, key=key,
         base_reason="head of the tree; the series names no base-commit",
         headline=decided.headline, findings=decided.findings, booted=words.sentences(),
-        boot_lines=words.commands(),
+        boot_lines=words.commands(), names=fingerprint.names(decided.findings),
+        before=told_before(data, found, fates.Tested(build, stack, boots)),
+        muted=tuple(
+            verdict.muted(one, mutes[fingerprint.fingerprint(one)]["by"],
+                          mutes[fingerprint.fingerprint(one)]["reason"])
+            for one in decided.muted
+        ),
     )  # fmt: skip
-    sender = Sender("stackhog <bot@stackhog.example.org>", gates.reply)
+    sender = Sender("stackhog <bot@stackhog.example.org>", gates.reply, **asked_by(data))
     return compose(series, run, sender, DATE).as_bytes()
 
 
@@ -85,7 +116,7 @@ def test_the_reply_is_the_golden_one(name: str) -> None:
 
 
 def test_there_are_golden_replies() -> None:
-    assert len(NAMES) >= 17
+    assert len(NAMES) >= 24
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -99,16 +130,18 @@ def test_our_own_lines_have_72_columns_and_no_review_tags(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_headers_put_it_into_the_thread(name: str) -> None:
-    series, _ = given(name)
+    series, data = given(name)
     mail = email.message_from_bytes(reply(name), policy=email.policy.default)
+    parent = data["asker"]["message_id"] if "asker" in data else series.lead.message_id
     assert not mail.defects
-    assert mail["In-Reply-To"] == f"<{series.lead.message_id}>"
+    assert mail["In-Reply-To"] == f"<{parent}>"
     assert mail["References"].split()[-1] == mail["In-Reply-To"]
     assert mail["Auto-Submitted"] == "auto-replied"
-    assert "author@example.org" in mail["To"]
-    assert mail["Cc"] == "linux-mm@lists.example.org, linux-fsdevel@vger.kernel.org"
+    assert "author@example.org" in f"{mail['To']} {mail['Cc']}"
+    if "asker" not in data:
+        assert mail["Cc"] == "linux-mm@lists.example.org, linux-fsdevel@vger.kernel.org"
     assert mail["Bcc"] is None
-    assert mail["Subject"].startswith("Re: [PATCH")
+    assert re.match(r"Re: \[(RFC )?PATCH", mail["Subject"])
     assert len(mail.keys()) == len(set(mail.keys()))
 
 
