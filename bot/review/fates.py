@@ -13,7 +13,7 @@ Say = Callable[[Finding], str]
 
 
 @dataclass(frozen=True)
-class Tested:
+class Covered:
     """What of a series could be looked at, so that silence about it means something."""
 
     build: BuildResult
@@ -50,7 +50,7 @@ class Fates:
     unknown: tuple[Finding, ...]  # could not be looked at this time
 
 
-def compare(before: Iterable[Finding], now: Iterable[Finding], tested: Tested) -> Fates:
+def compare(before: Iterable[Finding], now: Iterable[Finding], tested: Covered) -> Fates:
     """Compare the findings of two versions; the order of neither counts."""
     current = {fingerprint(finding): finding for finding in now}
     gone, there, unknown = [], [], []

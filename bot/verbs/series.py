@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 def command(paths: tuple[Path, ...], as_array: bool, others: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Print the patch series found in mail.
 
-    PATH is an mbox, a maildir, an .eml file or a public-inbox v2 repository; several
-    are read together, so that a cover letter in one finds its patches in another.
+    PATH is an mbox, a maildir, an .eml file, a public-inbox v2 repository or a pipe, "-"
+    standard input; several are read together, so that a cover letter in one finds its
+    patches in another.
     """
     import json  # noqa: PLC0415 - keeps --help instant
 

@@ -58,7 +58,7 @@ def stress_of(data: dict[str, Any]) -> StressResult | None:
 
 
 def told_before(
-    data: dict[str, Any], now: Sequence[Finding], tested: fates.Tested
+    data: dict[str, Any], now: Sequence[Finding], tested: fates.Covered
 ) -> tuple[str, ...]:
     """Return what the reply says of the findings of version 1, if there were some."""
     if "before" not in data:
@@ -95,7 +95,7 @@ def reply(name: str, key: str = "run", source: str = SOURCE) -> bytes:
         base_reason="head of the tree; the series names no base-commit",
         headline=decided.headline, findings=decided.findings, booted=words.sentences(),
         boot_lines=words.commands(), names=fingerprint.names(decided.findings),
-        before=told_before(data, found, fates.Tested(build, stack, boots)),
+        before=told_before(data, found, fates.Covered(build, stack, boots)),
         muted=tuple(
             verdict.muted(one, mutes[fingerprint.fingerprint(one)]["by"],
                           mutes[fingerprint.fingerprint(one)]["reason"])
@@ -125,7 +125,7 @@ def test_our_own_lines_have_72_columns_and_no_review_tags(name: str) -> None:
     for line in text.splitlines():
         if not line.startswith(("> ", "  ")):
             assert len(line) <= 72, line
-    assert not re.search(r"(?m)^(Reviewed|Acked|Tested|Signed-off)-by:", text)
+    assert not re.search(r"(?m)^(Reviewed|Acked|Covered|Signed-off)-by:", text)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,7 +6,7 @@ import pytest
 
 from bot.contract import BuildResult, Finding, FindingKind, Misfit, Outcome, Severity, StackResult
 from bot.review import fates, fingerprint, verdict
-from bot.review.fates import Tested
+from bot.review.fates import Covered
 
 COMMON = {
     "kind": FindingKind.FRAME_GREW, "severity": Severity.FAIL, "patch": 1, "file": "mm/vmscan.c",
@@ -115,7 +115,7 @@ def test_a_muted_finding_counts_for_nothing() -> None:
     assert said == f"frame of pageout(), 608 bytes [{mark[:7]}]: muted by M. Maintainer (it goes away)"  # noqa: E501 # fmt: skip
 
 
-WHOLE = Tested(
+WHOLE = Covered(
     BuildResult(outcome=Outcome.PASSED), StackResult(outcome=Outcome.PASSED), stress=None
 )
 MISFIT = Misfit(index=1, file=None, hunk=None, line=None, expected=(), found=(), reason="no")
@@ -140,12 +140,12 @@ def test_without_findings_before_there_is_nothing_to_tell() -> None:
 @pytest.mark.parametrize(
     "tested",
     [
-        Tested(BuildResult(outcome=Outcome.FAILED, misfit=MISFIT), None, None),
-        Tested(BuildResult(outcome=Outcome.FAILED, broken_patch=1), None, None),
-        Tested(BuildResult(outcome=Outcome.PASSED), None, None),
+        Covered(BuildResult(outcome=Outcome.FAILED, misfit=MISFIT), None, None),
+        Covered(BuildResult(outcome=Outcome.FAILED, broken_patch=1), None, None),
+        Covered(BuildResult(outcome=Outcome.PASSED), None, None),
     ],
 )
-def test_what_could_not_be_looked_at_is_not_gone(tested: Tested) -> None:
+def test_what_could_not_be_looked_at_is_not_gone(tested: Covered) -> None:
     fate = fates.compare([finding()], [], tested)
     assert (fate.gone, fate.unknown) == ((), (finding(),))
 

@@ -6,15 +6,19 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import tracemalloc
+from contextlib import suppress
+from itertools import repeat
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from bot.errors import TheirsError
 from bot.mail import sources
 from bot.mail.load import NoPatchError, load
-from bot.mail.sources import messages, split
+from bot.mail.sources import messages, read_stdin, spans, split
 from tests.letters import PATCH, letter, mbox
 
 ONE = letter("[PATCH] one", id="one@x")
@@ -179,29 +183,109 @@ def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(20)
 def test_what_is_no_file_is_refused_unread(tmp_path: Path) -> None:
-    pipe, sock = tmp_path / "pipe", tmp_path / "sock"
-    os.mkfifo(pipe)
+    sock = tmp_path / "sock"
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(sock))
-        for path, words in (
-            (pipe, "is a pipe"), (sock, "is a socket"), (Path("/dev/zero"), "is a device"),
-        ):  # fmt: skip
+        for path, words in ((sock, "is a socket"), (Path("/dev/zero"), "is a device")):
             with pytest.raises(TheirsError, match=f"^{path} {words}, not a file: save") as raised:
                 list(messages(path))
             assert "\n" not in str(raised.value)
 
 
-SERIES = (sys.executable, "-m", "bot", "series", "/dev/stdin")
+SERIES = (sys.executable, "-m", "bot", "series")
 
 
-def test_standard_input_is_read_where_it_is_a_file(tmp_path: Path) -> None:
-    with put(tmp_path / "m", mbox([ONE])).open("rb") as stream:
-        done = subprocess.run(SERIES, stdin=stream, capture_output=True, timeout=60, check=True)
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+@pytest.mark.parametrize("content", [mbox([ONE]), BOM + ONE], ids=["mbox", "mail"])
+def test_standard_input_is_read_from_a_file_and_from_a_pipe(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    with put(tmp_path / "m", content).open("rb") as stream:
+        done = subprocess.run(
+            [*SERIES, name], stdin=stream, capture_output=True, timeout=60, check=True
+        )
     assert b"one@x" in done.stdout
-    done = subprocess.run(SERIES, input=mbox([ONE]), capture_output=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith(b"stackhog: /dev/stdin is a pipe, not a file: save")
-    assert done.stderr.count(b"\n") == 1
+    done = subprocess.run(
+        [*SERIES, name], input=content, capture_output=True, timeout=60, check=True
+    )
+    assert b"one@x" in done.stdout
+
+
+def test_standard_input_may_be_without_mail() -> None:
+    for content, words in ((b"", b"is empty"), (b"hello\n", b"is no mailbox, it is text")):
+        done = subprocess.run(
+            [*SERIES, "-"], input=content, capture_output=True, timeout=60, check=False
+        )
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert done.stderr.startswith(b"stackhog: standard input " + words)
+        assert done.stderr.count(b"\n") == 1
+
+
+def piped(*pieces: bytes) -> IO[bytes]:
+    """Return the end of a pipe into which pieces are written one after the other."""
+    end, into = os.pipe()
+
+    def write() -> None:
+        with suppress(BrokenPipeError), os.fdopen(into, "wb", buffering=0) as stream:
+            for piece in pieces:
+                stream.write(piece)
+
+    threading.Thread(target=write, daemon=True).start()
+    return os.fdopen(end, "rb")
+
+
+def test_a_pipe_may_bring_its_mail_in_small_pieces() -> None:
+    content = mbox([ONE, TWO])
+    with piped(*(content[at : at + 7] for at in range(0, len(content), 7))) as stream:
+        assert list(read_stdin(stream)) == [ONE, TWO]
+    with piped(*(bytes([one]) for one in ONE)) as stream:
+        assert list(read_stdin(stream)) == [ONE]
+
+
+def test_a_pipe_with_a_name_is_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=lambda: pipe.write_bytes(mbox([ONE, TWO])), daemon=True).start()
+    assert list(messages(pipe)) == [ONE, TWO]
+
+
+def test_more_than_a_head_comes_through_a_pipe_whole() -> None:
+    large = letter("[PATCH] large", "a line\n" * 50_000, id="large@x")
+    for content, mails in ((mbox([ONE, large, TWO]), [ONE, large, TWO]), (large, [large])):
+        with piped(content) as stream:
+            assert list(read_stdin(stream)) == mails
+
+
+def test_a_pipe_without_end_is_left_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "PIPE_LIMIT", 1 << 20)
+    with piped(mbox([ONE]), *repeat(mbox([TWO]), 10_000)) as stream:
+        mails = read_stdin(stream)
+        assert next(mails) == ONE
+        with pytest.raises(TheirsError, match="standard input sends more than"):
+            list(mails)
+    monkeypatch.setattr(sources, "MAIL_LIMIT", 1 << 19)
+    with (
+        piped(ONE, *repeat(b"x" * 4096, 10_000)) as stream,
+        pytest.raises(TheirsError, match="is one mail of more than"),
+    ):
+        list(read_stdin(stream))
+
+
+def test_standard_input_is_read_on_from_where_it_is(tmp_path: Path) -> None:
+    first = mbox([ONE])
+    with put(tmp_path / "m", first + mbox([TWO])).open("rb") as stream:
+        stream.seek(len(first))
+        assert list(read_stdin(stream)) == [TWO]
+
+
+def test_the_spans_of_an_mbox_join_without_a_gap() -> None:
+    content = mbox([ONE, TWO]) + b"From a@b Mon Jan  5 12:00:00 2026\n"
+    found = list(spans(io.BytesIO(content)))
+    assert [one.raw for one in found] == [b"", ONE, TWO]
+    assert [one.start for one in found] == [0, *(one.end for one in found[:-1])]
+    assert content[found[1].start : found[1].end] == mbox([ONE])
+    assert content[found[2].start : found[2].end] == mbox([TWO])
+    assert [one.last for one in found] == [False, False, True]
 
 
 def test_a_name_too_long_for_a_file_is_no_failure_of_ours() -> None:
