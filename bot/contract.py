@@ -92,6 +92,7 @@ class BuildRequest(Record):
     patches: tuple[PatchText, ...]
     limits: Limits
     image: bool = True  # link the kernel too; False stops after the objects
+    prerequisites: tuple[PatchText, ...] = ()  # applied to the base first, and then part of it
 
 
 class Apply(StrEnum):
@@ -181,6 +182,7 @@ class BuildResult(Record):
     patches: tuple[PatchBuilt, ...] = ()
     misfit: Misfit | None = None
     refusal: Refusal | None = None
+    unmet: Misfit | None = None  # of a prerequisite, index from 1 among them; nothing was tested
     broken_patch: int | None = None  # index of the first patch that does not build
     enabled: tuple[Enabled, ...] = ()
     not_compiled: tuple[NotCompiled, ...] = ()

@@ -71,6 +71,7 @@ class Base:
     commit: str
     config: KernelConfig
     limits: Limits
+    repository: Path | None = None  # that has the commit, where the tree's own has not
 
 
 def compiler_version(compiler: str) -> str:
@@ -92,15 +93,15 @@ def shown(worker: WorkerConfig, config: KernelConfig) -> tuple[tuple[Path, str],
     return ((plugin.ensure(worker.plugins, config.compiler), make.PLUGIN),)
 
 
-def source(worker: WorkerConfig, tree: str, commit: str, report: Report) -> Path:
+def source(worker: WorkerConfig, base: Base, report: Report) -> Path:
     """Return the directory that holds a commit's files, written out once per git tree."""
-    tree_id = trees.tree_id(worker, tree, commit)
+    tree_id = trees.tree_id(worker, base.tree, base.commit, base.repository)
     path = worker.baselines / "src" / tree_id
     with locked(worker.baselines / "src" / f"{tree_id}.lock"):
         if not path.exists():
             report(Progress(step="writing out the source"))
             with job_directory(worker.builds) as job:
-                trees.export(worker, tree, commit, job / "src")
+                trees.export(worker, base.tree, base.commit, job / "src", base.repository)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 (job / "src").rename(path)
     return path
@@ -116,10 +117,10 @@ def ensure(
     Raises BaselineBrokenError, kconfig.DroppedOptionsError, NoSandboxError.
     """
     compiler = compiler_version(base.config.compiler)
-    tree_id = trees.tree_id(worker, base.tree, base.commit)
+    tree_id = trees.tree_id(worker, base.tree, base.commit, base.repository)
     key = _key(tree_id, base.config.model_dump_json(), compiler, parent.key if parent else "")
     path = worker.baselines / "obj" / key
-    files = source(worker, base.tree, base.commit, report)
+    files = source(worker, base, report)
     with locked(worker.baselines / "obj" / f"{key}.lock"):
         if not (path / "manifest.json").exists():
             discard(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +19,17 @@ from bot.contract import (
     TheirsError,
     Warned,
 )
-from workers import apply, baseline, coverage, layers, make, process, sandbox, vetting
+from workers import (
+    apply,
+    baseline,
+    coverage,
+    layers,
+    make,
+    prerequisites,
+    process,
+    sandbox,
+    vetting,
+)
 from workers.apply import AppliedSeries
 from workers.artifacts import Artifacts
 from workers.baseline import Base, Baseline, Report
@@ -66,6 +76,8 @@ def build(worker: WorkerConfig, request: BuildRequest, report: Report) -> BuildR
             return failed.model_copy(update={"refusal": error.refusal, "reason": str(error)})
         except apply.PatchMisfitError as error:
             return failed.model_copy(update={"misfit": error.misfit, "reason": str(error)})
+        except prerequisites.UnmetError as error:
+            return failed.model_copy(update={"unmet": error.misfit, "reason": str(error)})
         except apply.ForeignSeriesError as error:
             return BuildResult(outcome=Outcome.SKIPPED, reason=str(error))
         return _Series(worker, request, steps, job, applied).build()
@@ -74,7 +86,10 @@ def build(worker: WorkerConfig, request: BuildRequest, report: Report) -> BuildR
 def _applied(worker: WorkerConfig, request: BuildRequest, job: Path) -> AppliedSeries:
     for patch in request.patches:
         vetting.check(patch, worker.patch_bytes)
-    return apply.apply_series(worker, request.tree, request.base, request.patches, job / "scratch")
+    scratch = job / "scratch"
+    below = request.prerequisites
+    base = prerequisites.put(worker, request.tree, request.base, below, scratch)
+    return apply.apply_series(worker, request.tree, base, request.patches, scratch)
 
 
 class _Series:
@@ -96,7 +111,10 @@ class _Series:
         self.warnings = Warnings()
 
     def build(self) -> BuildResult:
-        base = Base(self.request.tree, self.request.base, self.request.config, self.request.limits)
+        base = Base(
+            self.request.tree, self.applied.base, self.request.config, self.request.limits,
+            self.applied.scratch / ".git",
+        )  # fmt: skip
         first = self.steps.run(
             "baseline", lambda: baseline.ensure(self.worker, base, self.steps.report)
         )
@@ -131,7 +149,7 @@ class _Series:
     def _derive(self, base: Base, first: Baseline, needs: Coverage) -> tuple[Baseline, Coverage]:
         """Return a baseline that compiles what the series touches, as far as that can be."""
         while needs.wanted:
-            more = Base(base.tree, base.commit, needs.config(base.config), base.limits)
+            more = replace(base, config=needs.config(base.config))
             try:
                 return self.steps.run(
                     "derived baseline",

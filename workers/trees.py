@@ -192,13 +192,14 @@ def get(config: WorkerConfig, name: str) -> Tree:
     return found
 
 
-def tree_id(config: WorkerConfig, name: str, commit: str) -> str:
+def tree_id(config: WorkerConfig, name: str, commit: str, scratch: Path | None = None) -> str:
     """Return the id of the git tree of a commit; equal files have equal ids.
 
+    ``scratch`` is the git directory that has the commit, where the tree's own has not.
     Raises TreeError when the commit is not in the tree.
     """
     get(config, name)
-    found = pygit2.Repository(str(repository(config, name))).get(commit)
+    found = pygit2.Repository(str(scratch or repository(config, name))).get(commit)
     if not isinstance(found, pygit2.Commit):
         raise TreeError(
             f"commit {commit} is not in tree {name}: update it with `stackhog tree add`"
@@ -206,13 +207,18 @@ def tree_id(config: WorkerConfig, name: str, commit: str) -> str:
     return str(found.tree_id)
 
 
-def export(config: WorkerConfig, name: str, commit: str, into: Path) -> None:
-    """Write all files of a commit below ``into``, readable by everybody, without .git."""
+def export(
+    config: WorkerConfig, name: str, commit: str, into: Path, scratch: Path | None = None
+) -> None:
+    """Write all files of a commit below ``into``, readable by everybody, without .git.
+
+    ``scratch`` is as in `tree_id`.
+    """
     into.mkdir(parents=True)
     index = into.with_name(f"{into.name}.index")
     try:
         git.check(
-            "-c", "checkout.workers=0", "--git-dir", str(repository(config, name)),
+            "-c", "checkout.workers=0", "--git-dir", str(scratch or repository(config, name)),
             "--work-tree", str(into), "read-tree", "--reset", "-u", commit,
             env={"GIT_INDEX_FILE": str(index)}, timeout=1800,
         )  # fmt: skip

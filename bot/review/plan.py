@@ -38,15 +38,16 @@ def kernel(policy: KernelPolicy) -> KernelConfig:
 
 
 def build(
-    settings: Settings, tree: str, base: Base, policy: KernelPolicy, patches: tuple[PatchText, ...]
+    settings: Settings, base: Base, policy: KernelPolicy, patches: tuple[PatchText, ...]
 ) -> BuildRequest:
     """Return the build job of a series."""
     return BuildRequest(
-        tree=tree,
+        tree=base.tree,
         base=base.commit,
         config=kernel(policy),
         patches=patches,
         limits=limits(settings),
+        prerequisites=base.prerequisites,
     )
 
 

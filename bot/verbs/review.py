@@ -24,9 +24,11 @@ def _jobs(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
 @click.option(
     "--jobs", default=",".join(JOBS), show_default=True, callback=_jobs, help="What to run."
 )
-@click.option("--tree", default=None, help="Kernel tree; see `stackhog tree list`.")
 @click.option(
-    "--base", default=None, help="Commit to apply to; default: the series' own, else head."
+    "--tree", default=None, help="The only kernel tree to look in; see `stackhog tree list`."
+)
+@click.option(
+    "--base", default=None, help="Commit, tag or tree to apply to; default: what the series tells."
 )
 @click.option("--config", default=None, help="Kernel configuration: a name, or a .toml file.")
 @click.option(

@@ -16,7 +16,7 @@ from bot.mail.patchtext import patch_texts
 from bot.mail.reply import Run, Sender, compose
 from bot.mail.series import Series, as_json, numbered
 from bot.review import base as bases
-from bot.review import findings, jobs, plan, stress_words, touched, verdict
+from bot.review import findings, jobs, plan, prerequisites, stress_words, touched, verdict
 from bot.review.queue import Client
 from bot.settings import Settings
 from bot.verbs.progress import reporter
@@ -25,6 +25,8 @@ from policies.kernels import KernelPolicy, KernelPolicyError
 from policies.kernels import load as load_kernel
 from policies.schema import Gates, PolicyError, load_gates
 from policies.stress import StressPolicyError
+from policies.trees import Trees
+from policies.trees import load as load_trees
 from workers import trees
 from workers.fleet import Fleet
 
@@ -111,16 +113,14 @@ def _port(fleet: Fleet) -> jobs.Port:
 
 
 def _planned(asked: Asked, settings: Settings) -> _Plan:
-    series = _read(asked, settings)
-    name = asked.tree or settings.tree
-    tree = trees.get(worker_config(settings), name)
-    repository = trees.repository(worker_config(settings), name)
-    base = bases.find(repository, asked.base, series.base_commit)
+    series, known = _read(asked, settings)
+    base = _base(asked, settings, series, known)
+    tree = trees.get(worker_config(settings), base.tree)
     try:
         policy = load_kernel(asked.config or settings.config)
     except KernelPolicyError as error:
         raise TheirsError(str(error)) from error
-    request = plan.build(settings, name, base, policy, patch_texts(series))
+    request = plan.build(settings, base, policy, patch_texts(series))
     try:
         profiles = (asked.profiles or (policy.stress,)) if asked.stress else ()
         runs = plan.runs(request.patches, profiles)
@@ -128,6 +128,20 @@ def _planned(asked: Asked, settings: Settings) -> _Plan:
         raise TheirsError(str(error)) from error
     wanted = jobs.Wanted(asked.stack, runs)
     return _Plan(settings, series, tree, base, policy, gates(), request, wanted)
+
+
+def _base(asked: Asked, settings: Settings, series: Series, known: Sequence[Series]) -> bases.Base:
+    """Find the base in the tree that was asked for, else in all that are here."""
+    worker, name = worker_config(settings), asked.tree or settings.tree
+    here = () if asked.tree else trees.list_trees(worker)
+    candidates = [
+        bases.Candidate(one.name, trees.repository(worker, one.name), one.head, one.source)
+        for one in here or (trees.get(worker, name),)
+    ]
+    others = [one for one in known if one.id != series.id]
+    needed = prerequisites.find(series, prerequisites.known(others))
+    wish = bases.Wish(name, tree_policy(), asked=asked.base, prerequisites=needed)
+    return bases.find(series, candidates, wish)
 
 
 def gates() -> Gates:
@@ -138,10 +152,25 @@ def gates() -> Gates:
     try:
         return load_gates()
     except PolicyError as error:
-        line = _line(error.file, error.key) if error.key else None
-        where = [str(error.file), f"line {line}" if line else ""]
-        said = [", ".join(filter(None, where)), error.key, error.problem]
-        raise OursError(": ".join(filter(None, said))) from error
+        raise _ours(error) from error
+
+
+def tree_policy() -> Trees:
+    """Return which trees series are meant for.
+
+    Raises OursError with file, line and key where that cannot be used.
+    """
+    try:
+        return load_trees()
+    except PolicyError as error:
+        raise _ours(error) from error
+
+
+def _ours(error: PolicyError) -> OursError:
+    line = _line(error.file, error.key) if error.key else None
+    where = [str(error.file), f"line {line}" if line else ""]
+    said = [", ".join(filter(None, where)), error.key, error.problem]
+    return OursError(": ".join(filter(None, said)))
 
 
 def _line(file: Path, key: str) -> int | None:
@@ -160,17 +189,19 @@ def _line(file: Path, key: str) -> int | None:
     return tables[nth] + 1
 
 
-def _read(asked: Asked, settings: Settings) -> Series:
-    """Return the series in a path, or the one that a Message-ID belongs to."""
+def _read(asked: Asked, settings: Settings) -> tuple[Series, tuple[Series, ...]]:
+    """Return the series in a path, or the one that a Message-ID belongs to; and all beside it."""
     path = Path(asked.path)
     if path.exists() or "@" not in asked.path or "/" in asked.path:
-        return pick(load([path]), asked.series, asked.path)
+        found = load([path])
+        return pick(found, asked.series, asked.path), found
     from bot.mail import lore  # noqa: PLC0415 - brings requests, for the network alone
 
     with tempfile.NamedTemporaryFile(prefix="stackhog-", suffix=".mbox") as file:
         file.write(lore.thread(settings.lore_url, asked.path))
         file.flush()
-        return pick(load([Path(file.name)]), asked.series or asked.path, asked.path)
+        found = load([Path(file.name)])
+        return pick(found, asked.series or asked.path, asked.path), found
 
 
 def pick(found: Sequence[Series], wanted: str | None, path: str) -> Series:
@@ -225,7 +256,11 @@ def _done(planned: _Plan, results: jobs.Results) -> Done:
     report = {
         "series": as_json(planned.series),
         "tree": planned.tree.name,
-        "base": {"commit": planned.base.commit, "reason": planned.base.reason},
+        "base": {
+            "commit": planned.base.commit,
+            "reason": planned.base.reason,
+            "attempts": planned.base.attempts_json(),
+        },
         "outcome": decided.outcome,
         "headline": decided.headline,
         "findings": [finding.model_dump(mode="json") for finding in decided.findings],
