@@ -16,19 +16,34 @@ import click
 from bot.errors import StackhogError, TheirsError
 
 FINDINGS, WRONG_INPUT, OUR_FAILURE = 1, 2, 3
-VERBS = ("doctor", "review", "series", "stack", "stress", "tree", "worker")
+VERBS = (
+    "commands",
+    "doctor",
+    "outbox",
+    "review",
+    "scope",
+    "series",
+    "stack",
+    "stress",
+    "tree",
+    "worker",
+)
 
 
 class Verbs(click.Group):
     """Imports a verb's module only when that verb is used, so that --help is instant."""
 
     HELP = {  # noqa: RUF012 - click's class attributes are not typed as ClassVar
+        "commands": "Print the commands found in mail, and how each is judged.",
         "doctor": "Check this machine; say what is missing and how to add it.",
+        "outbox": "Show, approve, drop and send mail that waits; stop all sending.",
         "review": "Review a patch series; print the reply mail.",
+        "scope": "Say which series concern the stack, and why.",
         "series": "Print the patch series found in mail.",
         "stack": "Add up the deepest call chains of a built kernel.",
         "stress": "Boot a kernel under reclaim stress in QEMU.",
         "tree": "Add and list the kernel trees to review against.",
+        "watch": "Follow lists and a mailbox, and answer.",
         "worker": "Run jobs from a broker.",
     }
 

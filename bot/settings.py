@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -54,6 +55,30 @@ class Settings(BaseSettings):
     build_file: int = Field(4 * GIB, ge=1 << 20, description="size of one file a build may write")
     build_disk: int = Field(12 * GIB, ge=1 << 20, description="all that one build may write")
     patch_bytes: int = Field(1 << 20, ge=1024, description="size of one patch")
+    store_url: str | None = Field(None, description="SQLAlchemy URL; none: a file below data")
+    sending: Literal["dry-run", "moderate", "send"] = Field("dry-run", description="what leaves")
+    smtp_host: str | None = Field(None, description="server that takes our mail")
+    smtp_port: int | None = Field(None, ge=1, le=65535, description="none: as smtp_tls has it")
+    smtp_tls: Literal["starttls", "implicit", "none"] = Field("starttls", description="how")
+    smtp_user: str | None = Field(None, description="name to log in with; none: no login")
+    smtp_password_file: Path | None = Field(None, description="file that holds the password")
+    smtp_password: SecretStr | None = Field(None, description="the password itself")
+    list_cap: int = Field(20, ge=1, description="mails to one list in 24 hours")
+    person_cap: int = Field(10, ge=1, description="mails to one person in 24 hours")
+    thread_limit: int = Field(5, ge=1, description="mails of ours in one thread, ever")
+    sources: tuple[str, ...] = Field((), description="where mail comes from, as URLs")
+    since_days: float = Field(30, gt=0, description="how far back a new archive is read")
+    poll_seconds: float = Field(60, ge=0.2, description="pause between two looks for mail")
+    series_minutes: float = Field(60, ge=0, description="how long parts of a series are waited for")
+    imap_security: Literal["tls", "starttls", "plain"] = Field("tls", description="how")
+    imap_password_file: Path | None = Field(None, description="file that holds the password")
+    imap_password: SecretStr | None = Field(None, description="the password itself")
+    imap_ca: Path | None = Field(None, description="certificates that are trusted besides")
+    operators: tuple[str, ...] = Field((), description="addresses that may command everything")
+    robots: tuple[str, ...] = Field((), description="address patterns of further robots")
+    command_days: float = Field(7, gt=0, description="how old a command may be")
+    dkim_keys: Path | None = Field(None, description="DKIM keys, for machines without DNS")
+    embargo_hours: float = Field(0, ge=0, le=8760, description="how long replies wait")
 
     @classmethod
     def settings_customise_sources(

@@ -140,6 +140,11 @@ class _Finder:
                 self.missing.append(f"those beyond the first {MOST} patches")
 
 
+def names_any(series: Series) -> bool:
+    """Whether a series says that it needs something below it."""
+    return next(_named(series), None) is not None
+
+
 def _named(series: Series) -> Iterator[tuple[str, str]]:
     """Yield what the mails of a series name: the kind, in lower case, and the rest of the line."""
     mails = ([series.cover] if series.cover else []) + [one.message for one in series.patches]

@@ -55,7 +55,7 @@ def take(store: Store, source: str, fetched: Fetched, now: datetime) -> Taken:
     full = parsed.sender.name if " " in parsed.sender.name else ""
     mail = mails.Mail(
         message_id=parsed.message_id, source=source, written=parsed.date,
-        sender=parsed.sender.email.lower(), name=full.casefold(), subject=parsed.subject,
+        sender=parsed.sender.email.lower(), name=full, subject=parsed.subject,
         kind=told.kind, reason=told.reason, references=parsed.references,
         raw=fetched.raw if told.may_belong else None, settled=not told.may_belong,
     )  # fmt: skip

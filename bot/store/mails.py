@@ -14,6 +14,7 @@ from bot.store.tables import MailRow, ReferenceRow
 
 REFERENCES = 100  # the nearest ancestors that are kept
 AT_ONCE = 200  # mails that assembly takes up in one go
+NEEDED = frozenset({"patch", "letter"})  # kinds of which assembly needs the bytes
 NEAR = timedelta(days=30)  # how far apart mails of one person are put together
 
 
@@ -25,7 +26,7 @@ class Mail:
     source: str
     written: datetime
     sender: str  # address, lower case
-    name: str  # full name, case folded, "" where it is no full name
+    name: str  # full name, "" where it is none
     subject: str
     kind: str
     reason: str
@@ -41,8 +42,9 @@ def add(session: Session, mail: Mail, now: datetime) -> bool:
         return False
     row = MailRow(
         message_id=mail.message_id, source=mail.source, received=now, written=mail.written,
-        sender=mail.sender[:320], name=mail.name[:320], subject=mail.subject, kind=mail.kind,
-        reason=mail.reason, settled=mail.settled,
+        sender=mail.sender[:320], name=mail.name.casefold()[:320], full=mail.name[:320],
+        subject=mail.subject, kind=mail.kind, reason=mail.reason, settled=mail.settled,
+        ancestors=list(mail.references[-REFERENCES:]),
         raw=zlib.compress(mail.raw) if mail.raw is not None else None,
     )  # fmt: skip
     session.add(row)
@@ -97,6 +99,29 @@ def raw(session: Session, message_ids: Sequence[str]) -> list[bytes]:
         MailRow.message_id.in_(message_ids), MailRow.raw.is_not(None)
     )
     return [zlib.decompress(one) for one in session.scalars(wanted) if one is not None]
+
+
+def keep(session: Session, message_id: str, content: bytes | None) -> None:
+    """Keep the bytes of a mail that is known, or let them go where no series needs them."""
+    row = session.scalar(select(MailRow).where(MailRow.message_id == message_id))
+    if row is None or row.kind in NEEDED:
+        return
+    row.raw = zlib.compress(content) if content is not None else None
+
+
+@dataclass(frozen=True)
+class Head:
+    """What of a mail is needed to answer it."""
+
+    name: str
+    subject: str
+    references: tuple[str, ...]  # the parent last
+
+
+def head(session: Session, message_id: str) -> Head | None:
+    """Return what is needed to answer a mail; None where it is not known."""
+    row = session.scalar(select(MailRow).where(MailRow.message_id == message_id))
+    return Head(row.full, row.subject, tuple(row.ancestors)) if row else None
 
 
 def has(session: Session, message_id: str) -> bool:

@@ -23,6 +23,7 @@ from bot.store.tables import (
 )
 
 REFER = (RequestRow, MuteRow, CommandRow, RunRow, OutboxRow)  # by the lead's Message-ID
+MOST = 500  # series that are looked through at once
 REPEATED = -1  # the place of a mail of another sending of the same
 
 
@@ -190,6 +191,12 @@ def _kept(row: SeriesRow) -> Kept:
         row.lead, row.title, row.version, row.total, tuple(row.missing), row.problem,
         row.submitter, row.supersedes, row.partial, State(row.state), row.reason,
     )  # fmt: skip
+
+
+def since(session: Session, when: datetime) -> tuple[str, ...]:
+    """Return the series sent since some time, the latest first, MOST at most."""
+    wanted = select(SeriesRow.lead).where(SeriesRow.date >= when)
+    return tuple(session.scalars(wanted.order_by(SeriesRow.date.desc(), SeriesRow.id).limit(MOST)))
 
 
 def mark(session: Session, lead: str, state: State, reason: str) -> None:

@@ -68,9 +68,13 @@ class MailRow(Base):
     received: Mapped[datetime] = mapped_column(index=True)
     written: Mapped[datetime] = mapped_column(index=True)
     sender: Mapped[str] = mapped_column(String(320), index=True)  # address alone, lower case
+    name: Mapped[str] = mapped_column(String(320), index=True)  # full name, case folded, or ""
+    full: Mapped[str] = mapped_column(String(320))  # the same as it was written
     subject: Mapped[str] = mapped_column(Text)
+    ancestors: Mapped[list[Any]]  # References in their order, the parent last
     kind: Mapped[str] = mapped_column(String(20), index=True)  # bot/mail/kinds.py
     reason: Mapped[str] = mapped_column(Text)  # why it is of this kind
+    settled: Mapped[bool] = mapped_column(index=True)  # False: assembly has not looked at it yet
     raw: Mapped[bytes | None]  # packed by zlib
 
 
@@ -91,6 +95,7 @@ class SeriesRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     lead: Mapped[str] = mapped_column(MESSAGE_ID, unique=True)  # Series.id; changes with the cover
     title: Mapped[str] = mapped_column(Text)
+    plain: Mapped[str] = mapped_column(String(500), index=True)  # the title's letters and digits
     version: Mapped[int]
     total: Mapped[int]
     missing: Mapped[list[Any]]
@@ -99,16 +104,17 @@ class SeriesRow(Base):
     date: Mapped[datetime] = mapped_column(index=True)
     change_id: Mapped[str | None] = mapped_column(String(200), index=True)
     supersedes: Mapped[str | None] = mapped_column(MESSAGE_ID, index=True)  # lead of the former
+    partial: Mapped[bool]  # some patches are those of the version before
     state: Mapped[str] = mapped_column(String(20), index=True)  # bot/store/series.py
-    reason: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)  # for its state, one line
     changed: Mapped[datetime] = mapped_column(index=True)  # when its mails last changed
+    due: Mapped[datetime] = mapped_column(index=True)  # when the state is looked at again
 
 
 class MemberRow(Base):
-    """A mail's place in a series: 0 is the cover."""
+    """A mail's place in a series: 0 is the cover, -1 a mail of another sending of the same."""
 
     __tablename__ = "members"
-    __table_args__ = (UniqueConstraint("series", "place"),)
 
     mail: Mapped[int] = mapped_column(ForeignKey("mails.id"), primary_key=True)
     series: Mapped[int] = mapped_column(
@@ -144,6 +150,8 @@ class CommandRow(Base):
     allowed: Mapped[bool]
     reason: Mapped[str] = mapped_column(Text)
     signature: Mapped[str | None] = mapped_column(String(64), index=True)  # to know a replay by
+    form: Mapped[str] = mapped_column(Text, default="")  # unsigned headers, likewise
+    again: Mapped[bool] = mapped_column(default=False, index=True)  # to be judged once more
     outcome: Mapped[str] = mapped_column(Text, default="")  # what was done, one line
 
 
@@ -184,6 +192,7 @@ class MuteRow(Base):
     fingerprint: Mapped[str] = mapped_column(String(64), index=True)
     reason: Mapped[str] = mapped_column(Text)
     by: Mapped[str] = mapped_column(String(320))
+    message_id: Mapped[str] = mapped_column(MESSAGE_ID)  # of the mail that asked
     at: Mapped[datetime]
     lifted: Mapped[datetime | None]
 
@@ -201,11 +210,15 @@ class OutboxRow(Base):
     thread: Mapped[str] = mapped_column(MESSAGE_ID, index=True)  # its first mail
     sender: Mapped[str] = mapped_column(String(320))  # envelope
     recipients: Mapped[list[Any]]  # addresses, sorted
+    subject: Mapped[str] = mapped_column(Text)
     mail: Mapped[bytes]  # as it is sent, packed by zlib
     state: Mapped[str] = mapped_column(String(20))  # bot/store/outbox.py
     reason: Mapped[str] = mapped_column(Text, default="")  # why it is in this state
     due: Mapped[datetime]  # not before: embargo, cap, next try
     attempts: Mapped[int] = mapped_column(default=0)
+    approved: Mapped[datetime | None]  # by a person
+    tried: Mapped[datetime | None]  # first attempt since then
+    claim: Mapped[str | None] = mapped_column(String(64))  # of the attempt that is under way
     created: Mapped[datetime]
     changed: Mapped[datetime] = mapped_column(index=True)
 
@@ -224,10 +237,20 @@ class DeliveryRow(Base):
 
 
 class SentRow(Base):
-    """A recipient that a mail was sent to: what daily caps count."""
+    """A recipient that a mail was or may be sent to: what daily caps count."""
 
     __tablename__ = "sent"
 
     outbox: Mapped[int] = mapped_column(ForeignKey("outbox.id"), primary_key=True)
     recipient: Mapped[str] = mapped_column(String(320), primary_key=True, index=True)
     at: Mapped[datetime] = mapped_column(index=True)
+
+
+class SwitchRow(Base):
+    """A switch that a person turns; its row is made by the migration and stays."""
+
+    __tablename__ = "switches"
+
+    name: Mapped[str] = mapped_column(String(20), primary_key=True)
+    stopped: Mapped[datetime | None]  # None: goes
+    reason: Mapped[str] = mapped_column(Text)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session as Session  # noqa: PLC0414 - callers name it, and no SQL
 
 from bot.store.tables import CommandRow, RequestRow, RunRow
 
@@ -35,7 +35,9 @@ class Asked:
     series: str | None
     allowed: bool
     reason: str
-    signature: str | None
+    signature: str | None = None  # fingerprint of what was signed
+    form: str = ""  # headers that were not
+    again: bool = False  # it could not be told who sent it: to be judged once more
 
 
 @dataclass(frozen=True)
@@ -50,26 +52,54 @@ class Wanted:
 
 
 def audit(session: Session, asked: Asked, outcome: str, now: datetime) -> int | None:
-    """Write a command down; None when that line of that mail is there already."""
-    there = select(CommandRow.id).where(
+    """Write a command down; None when that line of that mail was judged before."""
+    there = select(CommandRow).where(
         CommandRow.message_id == asked.message_id, CommandRow.line == asked.line
     )
-    if session.scalar(there) is not None:
+    row = session.scalar(there)
+    if row is not None and not row.again:
         return None
-    row = CommandRow(
-        message_id=asked.message_id, line=asked.line, at=now, sender=asked.sender[:320],
-        verb=asked.verb[:40], args=asked.args, series=asked.series, allowed=asked.allowed,
-        reason=asked.reason, signature=asked.signature, outcome=outcome,
-    )  # fmt: skip
-    session.add(row)
+    if row is None:
+        row = CommandRow(message_id=asked.message_id, line=asked.line, at=now)
+        session.add(row)
+    row.sender, row.verb, row.args = asked.sender[:320], asked.verb[:40], asked.args
+    row.series, row.allowed, row.reason = asked.series, asked.allowed, asked.reason
+    row.signature, row.form, row.again = asked.signature, asked.form, asked.again
+    row.outcome = outcome
     session.flush()
     return row.id
 
 
-def signed_before(session: Session, signature: str) -> tuple[str, ...]:
-    """Return the Message-IDs under which a signature was seen."""
-    wanted = select(CommandRow.message_id).where(CommandRow.signature == signature)
-    return tuple(session.scalars(wanted.distinct().order_by(CommandRow.message_id)))
+def note(session: Session, number: int, outcome: str) -> None:
+    """Write down what was done about a command."""
+    session.execute(update(CommandRow).where(CommandRow.id == number).values(outcome=outcome))
+
+
+def was_judged(session: Session, message_id: str) -> bool:
+    """Whether the commands of a mail were judged, for good."""
+    there = select(CommandRow.id).where(
+        CommandRow.message_id == message_id, CommandRow.again.is_(False)
+    )
+    return session.scalar(there.limit(1)) is not None
+
+
+def unjudged(session: Session) -> tuple[str, ...]:
+    """Return the mails whose commands are to be judged once more."""
+    there = select(CommandRow.message_id).where(CommandRow.again.is_(True)).distinct()
+    return tuple(session.scalars(there.order_by(CommandRow.message_id)))
+
+
+def signed_before(session: Session, signature: str) -> tuple[str, str] | None:
+    """Return the Message-ID and the unsigned headers with which a signature was seen first."""
+    wanted = select(CommandRow).where(CommandRow.signature == signature).order_by(CommandRow.id)
+    row = session.scalar(wanted.limit(1))
+    return (row.message_id, row.form) if row else None
+
+
+def cancelled(session: Session, number: int) -> bool:
+    """Whether a run that was wanted has been cancelled meanwhile."""
+    wanted = select(RequestRow.state).where(RequestRow.id == number)
+    return session.scalar(wanted) == Wish.CANCELLED
 
 
 def want(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Sequence
@@ -10,18 +9,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bot.contract import BuildRequest, OursError, Outcome, Progress, TheirsError
+from bot.contract import OursError, Outcome, Progress, TheirsError
 from bot.mail.load import load
 from bot.mail.patchtext import patch_texts
-from bot.mail.reply import Run, Sender, compose
+from bot.mail.reply import Sender, compose
 from bot.mail.series import Series, as_json, numbered
 from bot.review import base as bases
-from bot.review import findings, jobs, plan, prerequisites, stress_words, touched, verdict
+from bot.review import (
+    jobs,
+    plan,
+    prerequisites,
+)
+from bot.review.prerequisites import Known
 from bot.review.queue import Client
+from bot.review.told import Planned, fold
 from bot.settings import Settings
 from bot.verbs.progress import reporter
 from bot.verbs.wiring import worker_config
-from policies.kernels import KernelPolicy, KernelPolicyError
+from policies.kernels import KernelPolicyError
 from policies.kernels import load as load_kernel
 from policies.schema import Gates, PolicyError, load_gates
 from policies.stress import StressPolicyError
@@ -59,24 +64,21 @@ class Done:
     broken: str = ""  # what kept the stress job from running here; for the operator alone
 
 
-@dataclass(frozen=True)
-class _Plan:
-    settings: Settings
-    series: Series
-    tree: trees.Tree
-    base: bases.Base
-    policy: KernelPolicy
-    gates: Gates
-    request: BuildRequest
-    wanted: jobs.Wanted
-
-
 def review(asked: Asked, settings: Settings, fleet: Fleet) -> Done:
     """Run the whole job on the broker and worker of ``fleet``.
 
     Raises TheirsError where the input is wrong, OursError where this machine is.
     """
-    planned = _planned(asked, settings)
+    series, known = _read(asked, settings)
+    planned = plan_for(series, asked, settings, prerequisites.known(_others(known, series)))
+    return _done(planned, run(planned, fleet))
+
+
+def run(planned: Planned, fleet: Fleet) -> jobs.Results:
+    """Run what was planned, with progress on standard error.
+
+    Raises TheirsError where the input is wrong, OursError where this machine is.
+    """
     with reporter(LEFT) as tell:
 
         def told(progress: Progress) -> None:
@@ -86,7 +88,7 @@ def review(asked: Asked, settings: Settings, fleet: Fleet) -> Done:
         results = jobs.run(_port(fleet), planned.request, told, planned.wanted)
         tell.end()
     check(results)
-    return _done(planned, results)
+    return results
 
 
 def check(results: jobs.Results) -> None:
@@ -112,8 +114,11 @@ def _port(fleet: Fleet) -> jobs.Port:
     return jobs.Port(connect=lambda: Client(fleet.url), alive=fleet.alive, revive=revive)
 
 
-def _planned(asked: Asked, settings: Settings) -> _Plan:
-    series, known = _read(asked, settings)
+def plan_for(series: Series, asked: Asked, settings: Settings, known: Known) -> Planned:
+    """Plan the run of a series; ``known`` are patches that it may need below it.
+
+    Raises TheirsError where what was asked for is not there, OursError.
+    """
     base = _base(asked, settings, series, known)
     tree = trees.get(worker_config(settings), base.tree)
     try:
@@ -127,10 +132,14 @@ def _planned(asked: Asked, settings: Settings) -> _Plan:
     except StressPolicyError as error:
         raise TheirsError(str(error)) from error
     wanted = jobs.Wanted(asked.stack, runs)
-    return _Plan(settings, series, tree, base, policy, gates(), request, wanted)
+    return Planned(settings, series, base, tree.source, policy, gates(), request, wanted)
 
 
-def _base(asked: Asked, settings: Settings, series: Series, known: Sequence[Series]) -> bases.Base:
+def _others(known: Sequence[Series], series: Series) -> list[Series]:
+    return [one for one in known if one.id != series.id]
+
+
+def _base(asked: Asked, settings: Settings, series: Series, known: Known) -> bases.Base:
     """Find the base in the tree that was asked for, else in all that are here."""
     worker, name = worker_config(settings), asked.tree or settings.tree
     here = () if asked.tree else trees.list_trees(worker)
@@ -138,8 +147,7 @@ def _base(asked: Asked, settings: Settings, series: Series, known: Sequence[Seri
         bases.Candidate(one.name, trees.repository(worker, one.name), one.head, one.source)
         for one in here or (trees.get(worker, name),)
     ]
-    others = [one for one in known if one.id != series.id]
-    needed = prerequisites.find(series, prerequisites.known(others))
+    needed = prerequisites.find(series, known)
     wish = bases.Wish(name, tree_policy(), asked=asked.base, prerequisites=needed)
     return bases.find(series, candidates, wish)
 
@@ -234,28 +242,14 @@ def _ids(series: Series) -> tuple[str, ...]:
     return tuple(patch.message.message_id for patch in series.patches)
 
 
-def _done(planned: _Plan, results: jobs.Results) -> Done:
-    config, build, stack = planned.request.config, results.build, results.stack
-    stress = results.stress
-    is_broken = stress is not None and stress.outcome is Outcome.BROKEN
-    broken = stress.reason if stress is not None and is_broken else ""
-    stress = None if is_broken else stress
-    among = touched.touched(planned.request.patches)
-    found = findings.find(planned.gates, config, build, stack, stress, among)
-    words = stress_words.Words(stress, planned.wanted.runs, build)
-    decided = verdict.decide(found, len(planned.series.patches))
-    run = Run(
-        tree=planned.tree.name,
-        source=planned.tree.source, base_reason=planned.base.reason, config=config, build=build,
-        stack=stack, headline=decided.headline,
-        findings=decided.findings, key=run_key(planned.request), booted=words.sentences(),
-        boot_lines=words.commands(),
-    )  # fmt: skip
+def _done(planned: Planned, results: jobs.Results) -> Done:
     sender = Sender(planned.settings.address, planned.gates.reply)
-    mail = compose(planned.series, run, sender, datetime.now(UTC).replace(microsecond=0))
+    folded = fold(planned, results)
+    mail = compose(planned.series, folded.run, sender, datetime.now(UTC).replace(microsecond=0))
+    decided = folded.decided
     report = {
         "series": as_json(planned.series),
-        "tree": planned.tree.name,
+        "tree": planned.base.tree,
         "base": {
             "commit": planned.base.commit,
             "reason": planned.base.reason,
@@ -264,16 +258,10 @@ def _done(planned: _Plan, results: jobs.Results) -> Done:
         "outcome": decided.outcome,
         "headline": decided.headline,
         "findings": [finding.model_dump(mode="json") for finding in decided.findings],
-        "build": build.model_dump(mode="json"),
-        "stack": stack.model_dump(mode="json") if stack else None,
+        "build": results.build.model_dump(mode="json"),
+        "stack": results.stack.model_dump(mode="json") if results.stack else None,
         "stress": results.stress.model_dump(mode="json") if results.stress else None,
     }
     text = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     failed = decided.outcome is Outcome.FAILED
-    return Done(mail.as_bytes(), text, failed=failed, broken=broken)
-
-
-def run_key(request: BuildRequest) -> str:
-    """Return what tells this run from others: equal work has an equal key."""
-    text = request.model_dump_json(exclude={"limits"})
-    return hashlib.sha256(text.encode()).hexdigest()
+    return Done(mail.as_bytes(), text, failed=failed, broken=folded.broken)

@@ -25,11 +25,14 @@ def upgrade() -> None:
         sa.Column("allowed", sa.Boolean(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("signature", sa.String(length=64), nullable=True),
+        sa.Column("form", sa.Text(), nullable=False),
+        sa.Column("again", sa.Boolean(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_commands")),
         sa.UniqueConstraint("message_id", "line", name=op.f("uq_commands_message_id_line")),
     )
     with op.batch_alter_table("commands", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_commands_again"), ["again"], unique=False)
         batch_op.create_index(batch_op.f("ix_commands_at"), ["at"], unique=False)
         batch_op.create_index(batch_op.f("ix_commands_sender"), ["sender"], unique=False)
         batch_op.create_index(batch_op.f("ix_commands_series"), ["series"], unique=False)
@@ -50,17 +53,23 @@ def upgrade() -> None:
         sa.Column("received", sa.DateTime(), nullable=False),
         sa.Column("written", sa.DateTime(), nullable=False),
         sa.Column("sender", sa.String(length=320), nullable=False),
+        sa.Column("name", sa.String(length=320), nullable=False),
+        sa.Column("full", sa.String(length=320), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("ancestors", sa.JSON(), nullable=False),
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("settled", sa.Boolean(), nullable=False),
         sa.Column("raw", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_mails")),
         sa.UniqueConstraint("message_id", name=op.f("uq_mails_message_id")),
     )
     with op.batch_alter_table("mails", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_mails_kind"), ["kind"], unique=False)
+        batch_op.create_index(batch_op.f("ix_mails_name"), ["name"], unique=False)
         batch_op.create_index(batch_op.f("ix_mails_received"), ["received"], unique=False)
         batch_op.create_index(batch_op.f("ix_mails_sender"), ["sender"], unique=False)
+        batch_op.create_index(batch_op.f("ix_mails_settled"), ["settled"], unique=False)
         batch_op.create_index(batch_op.f("ix_mails_written"), ["written"], unique=False)
 
     op.create_table(
@@ -70,6 +79,7 @@ def upgrade() -> None:
         sa.Column("fingerprint", sa.String(length=64), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("by", sa.String(length=320), nullable=False),
+        sa.Column("message_id", sa.String(length=998), nullable=False),
         sa.Column("at", sa.DateTime(), nullable=False),
         sa.Column("lifted", sa.DateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_mutes")),
@@ -87,11 +97,15 @@ def upgrade() -> None:
         sa.Column("thread", sa.String(length=998), nullable=False),
         sa.Column("sender", sa.String(length=320), nullable=False),
         sa.Column("recipients", sa.JSON(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("mail", sa.LargeBinary(), nullable=False),
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("due", sa.DateTime(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("approved", sa.DateTime(), nullable=True),
+        sa.Column("tried", sa.DateTime(), nullable=True),
+        sa.Column("claim", sa.String(length=64), nullable=True),
         sa.Column("created", sa.DateTime(), nullable=False),
         sa.Column("changed", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
@@ -120,6 +134,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("lead", sa.String(length=998), nullable=False),
         sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("plain", sa.String(length=500), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("total", sa.Integer(), nullable=False),
         sa.Column("missing", sa.JSON(), nullable=False),
@@ -128,9 +143,11 @@ def upgrade() -> None:
         sa.Column("date", sa.DateTime(), nullable=False),
         sa.Column("change_id", sa.String(length=200), nullable=True),
         sa.Column("supersedes", sa.String(length=998), nullable=True),
+        sa.Column("partial", sa.Boolean(), nullable=False),
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("changed", sa.DateTime(), nullable=False),
+        sa.Column("due", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_series")),
         sa.UniqueConstraint("lead", name=op.f("uq_series_lead")),
     )
@@ -138,6 +155,8 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_series_change_id"), ["change_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_series_changed"), ["changed"], unique=False)
         batch_op.create_index(batch_op.f("ix_series_date"), ["date"], unique=False)
+        batch_op.create_index(batch_op.f("ix_series_due"), ["due"], unique=False)
+        batch_op.create_index(batch_op.f("ix_series_plain"), ["plain"], unique=False)
         batch_op.create_index(batch_op.f("ix_series_state"), ["state"], unique=False)
         batch_op.create_index(batch_op.f("ix_series_submitter"), ["submitter"], unique=False)
         batch_op.create_index(batch_op.f("ix_series_supersedes"), ["supersedes"], unique=False)
@@ -166,7 +185,6 @@ def upgrade() -> None:
             ["series"], ["series.id"], name=op.f("fk_members_series"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("mail", "series", name=op.f("pk_members")),
-        sa.UniqueConstraint("series", "place", name=op.f("uq_members_series_place")),
     )
     with op.batch_alter_table("members", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_members_series"), ["series"], unique=False)
@@ -212,10 +230,20 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_sent_at"), ["at"], unique=False)
         batch_op.create_index(batch_op.f("ix_sent_recipient"), ["recipient"], unique=False)
 
+    switches = op.create_table(
+        "switches",
+        sa.Column("name", sa.String(length=20), nullable=False),
+        sa.Column("stopped", sa.DateTime(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_switches")),
+    )
+    op.bulk_insert(switches, [{"name": "sending", "stopped": None, "reason": ""}])
+
 
 def downgrade() -> None:
     """Go back."""
 
+    op.drop_table("switches")
     with op.batch_alter_table("sent", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_sent_recipient"))
         batch_op.drop_index(batch_op.f("ix_sent_at"))
@@ -244,6 +272,8 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_series_supersedes"))
         batch_op.drop_index(batch_op.f("ix_series_submitter"))
         batch_op.drop_index(batch_op.f("ix_series_state"))
+        batch_op.drop_index(batch_op.f("ix_series_plain"))
+        batch_op.drop_index(batch_op.f("ix_series_due"))
         batch_op.drop_index(batch_op.f("ix_series_date"))
         batch_op.drop_index(batch_op.f("ix_series_changed"))
         batch_op.drop_index(batch_op.f("ix_series_change_id"))
@@ -267,8 +297,10 @@ def downgrade() -> None:
     op.drop_table("mutes")
     with op.batch_alter_table("mails", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_mails_written"))
+        batch_op.drop_index(batch_op.f("ix_mails_settled"))
         batch_op.drop_index(batch_op.f("ix_mails_sender"))
         batch_op.drop_index(batch_op.f("ix_mails_received"))
+        batch_op.drop_index(batch_op.f("ix_mails_name"))
         batch_op.drop_index(batch_op.f("ix_mails_kind"))
 
     op.drop_table("mails")
@@ -277,6 +309,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_commands_signature"))
         batch_op.drop_index(batch_op.f("ix_commands_series"))
         batch_op.drop_index(batch_op.f("ix_commands_sender"))
+        batch_op.drop_index(batch_op.f("ix_commands_again"))
         batch_op.drop_index(batch_op.f("ix_commands_at"))
 
     op.drop_table("commands")

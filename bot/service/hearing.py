@@ -1,0 +1,188 @@
+"""command → wish: what people ask for by mail, judged, written down, and done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bot.contract import Finding
+from bot.mail import commands, message, robots, signed
+from bot.mail.commands import Command
+from bot.mail.message import Message
+from bot.mail.outbox import Outbox, Place
+from bot.mail.series import Series
+from bot.mail.signed import Resolve, Seen, Signed, Unsigned
+from bot.review import allow, fingerprint
+from bot.review.allow import Answer, Facts, Judged, Names
+from bot.review.maintainers import Maintainers
+from bot.service import intake, letters, reports
+from bot.store import mails, mutes, wishes
+from bot.store import series as kept
+from bot.store.database import Store
+from bot.store.mutes import Muted
+from bot.store.wishes import Asked
+
+ANCESTORS = 50  # mails of a thread that are asked for their series, the nearest first
+
+
+@dataclass(frozen=True)
+class Ears:
+    """What a command is judged by."""
+
+    own: tuple[str, ...]  # our addresses
+    sender: str  # From of our mail
+    resolve: Resolve
+    maintainers: Callable[[], tuple[Maintainers | None, str]]  # of the tree, or why there is none
+    names: Names
+    operators: Collection[str] = ()
+    robots: Collection[str] = robots.KNOWN
+    max_age: timedelta = signed.MAX_AGE
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A command, the series that it means, and how it was judged."""
+
+    command: Command
+    series: Series | None
+    judged: Judged
+
+
+def hear(store: Store, raw: bytes, ears: Ears, outbox: Outbox, now: datetime) -> tuple[Heard, ...]:
+    """Judge the commands of a mail and do what is allowed, once, however often it is called.
+
+    What is refused is answered at most once, in private. Whether the sender's domain vouches
+    for the mail may not be known for a while: then it is kept, and `hear_again` judges it.
+    """
+    found = commands.find(raw, ears.own)
+    if not any(one.addressed for one in found):
+        return ()
+    mail = message.parse(raw)
+    with store.session() as session:
+        if wishes.was_judged(session, mail.message_id):
+            return ()
+    robot = robots.robot(raw, ears.robots, ears.own)
+    signature: Signed | Unsigned = Unsigned("it was not looked at")
+    if robot is None:
+        signature = signed.check(raw, ears.resolve, now, ears.max_age)
+    heard = tuple(_judged(store, one, mail, ears, signature, robot) for one in found)
+    refused = []
+    with store.session() as session:
+        mails.keep(session, mail.message_id, raw if any(h.judged.again for h in heard) else None)
+    for one in heard:
+        outcome = _do(store, one, signature, now)
+        if one.judged.answer is Answer.PRIVATE or outcome.startswith("not done"):
+            refused.append((one.command, outcome if one.judged.allowed else one.judged.reason))
+    if refused:
+        letter = letters.refusal(mail, refused, ears.sender, now)
+        thread = next(iter(mail.references), mail.message_id)
+        outbox.put(letter, Place(thread=thread, kind="private", not_before=now), now)
+    return heard
+
+
+def hear_again(store: Store, ears: Ears, outbox: Outbox, now: datetime) -> tuple[Heard, ...]:
+    """Judge what could not be judged before."""
+    with store.session() as session:
+        raws = mails.raw(session, wishes.unjudged(session))
+    return tuple(one for raw in raws for one in hear(store, raw, ears, outbox, now))
+
+
+def _judged(
+    store: Store,
+    command: Command,
+    mail: Message,
+    ears: Ears,
+    signature: Signed | Unsigned,
+    robot: str | None,
+) -> Heard:
+    series = _meant(store, command, mail)
+    owners, why_none = ears.maintainers()
+    facts = Facts(
+        signature, series, robot, _replayed(store, mail, signature), owners, why_none,
+        ears.operators,
+    )  # fmt: skip
+    return Heard(command, series, allow.judge(allow.checked(command, ears.names), facts))
+
+
+def _replayed(store: Store, mail: Message, signature: Signed | Unsigned) -> str | None:
+    if isinstance(signature, Unsigned):
+        return None
+    with store.session() as session:
+        before = wishes.signed_before(session, signature.fingerprint)
+    seen = {signature.fingerprint: Seen(*before)} if before else {}
+    return signed.replayed(signature, mail.message_id, seen)
+
+
+def _meant(store: Store, command: Command, mail: Message) -> Series | None:
+    """Return the series of the nearest mail above that belongs to one, or of the mail named."""
+    named = command.get("message_id")
+    steps = [named] if named else [mail.message_id, *reversed(mail.references[-ANCESTORS:])]
+    for step in steps:
+        with store.session() as session:
+            leads = kept.having(session, step)
+        if leads:
+            return intake.load(store, leads[0])
+    return None
+
+
+def _do(store: Store, heard: Heard, signature: Signed | Unsigned, now: datetime) -> str:
+    """Write a command down and do it; return what was done, in one line."""
+    command, series, judged = heard.command, heard.series, heard.judged
+    proven = signature if isinstance(signature, Signed) else None
+    args = commands.arguments_json(command)
+    asked = Asked(
+        message_id=command.message_id, line=command.line, sender=command.sender.email.lower(),
+        verb=command.verb, args=args, series=series.id if series else None,
+        allowed=judged.allowed, reason=judged.reason,
+        signature=proven.fingerprint if proven else None, form=proven.form if proven else "",
+        again=judged.again,
+    )  # fmt: skip
+    act = judged.allowed and series is not None and command.verb != "help"
+    with store.session() as session:
+        number = wishes.audit(session, asked, "", now)
+        if number is None or not act or series is None:
+            return ""
+        match command.verb:
+            case "test":
+                wanted = {key: value for key, value in args.items() if key != "message_id"}
+                wishes.want(session, series.id, wanted, number, now)
+                outcome = "a run is wanted"
+            case "cancel":
+                count = wishes.cancel(session, series.id, f"cancelled by {asked.sender}")
+                outcome = f"{count} runs were cancelled"
+            case "mute":
+                outcome = _mute(session, series.id, command, now)
+            case _:
+                outcome = _unmute(session, series.id, command, now)
+        wishes.note(session, number, outcome)
+    return outcome
+
+
+def _findings(session: wishes.Session, lead: str) -> tuple[Finding, ...]:
+    """Return the findings of a series and of its other versions, of which people read."""
+    texts = (wishes.latest(session, one) for one in kept.lineage(session, lead))
+    return tuple(one for text in texts if text for one in reports.read(text).findings)
+
+
+def _mute(session: wishes.Session, lead: str, command: Command, now: datetime) -> str:
+    name = command.get("finding") or ""
+    mark = fingerprint.find(name, _findings(session, lead))
+    if mark is None:
+        return f"not done: no finding {name} was reported for this series"
+    muted = Muted(mark, command.get("reason") or "", str(command.sender), command.message_id)
+    mutes.add(session, lead, muted, now)
+    return f"finding {name} is muted"
+
+
+def _unmute(session: wishes.Session, lead: str, command: Command, now: datetime) -> str:
+    name = (command.get("finding") or "").lower()
+    lineage = kept.lineage(session, lead)
+    marks = {
+        one.fingerprint for one in mutes.of(session, lineage)
+        if len(name) >= fingerprint.SHORT and one.fingerprint.startswith(name)
+    }  # fmt: skip
+    if len(marks) != 1:
+        return f"not done: no finding {name} is muted for this series"
+    mutes.lift(session, lineage, marks.pop(), now)
+    return f"finding {name} is no longer muted"

@@ -1,0 +1,46 @@
+"""series → scope: a series that is whole is looked at, or left alone with the reason."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from bot.review.scope import scope
+from bot.service import intake
+from bot.store import series as kept
+from bot.store import wishes
+from bot.store.database import Store
+from bot.store.series import State
+from policies.scope import ScopePolicy
+
+
+def look(store: Store, policy: ScopePolicy, now: datetime) -> tuple[tuple[str, str], ...]:
+    """Decide over every series that is ready; return leads and reasons.
+
+    What is inside is wanted; a version that it supersedes and that nobody asked for no longer
+    is.
+    """
+    with store.session() as session:
+        ready = kept.due(session, now, [State.READY])
+    decided = []
+    for one in ready:
+        series = intake.load(store, one.lead)
+        if series is None:
+            continue
+        found = scope(series, policy)
+        with store.session() as session:
+            kept.mark(session, one.lead, State.INSIDE if found.inside else State.OUTSIDE, found.reason)  # noqa: E501 # fmt: skip
+            if found.inside:
+                wishes.want(session, one.lead, {"profiles": list(found.profiles)}, None, now)
+                _supersede(session, one)
+        decided.append((one.lead, found.reason))
+    return tuple(decided)
+
+
+def _supersede(session: wishes.Session, one: kept.Kept) -> None:
+    for lead in kept.lineage(session, one.lead):
+        other = kept.get(session, lead)
+        if other is None or other.version >= one.version:
+            continue
+        reason = f"v{one.version} has come"
+        if wishes.cancel(session, lead, reason, by_scope=True):
+            kept.mark(session, lead, State.SUPERSEDED, reason)

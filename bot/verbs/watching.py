@@ -1,0 +1,220 @@
+"""The bot, wired together from settings: sources, store, outbox, keys, trees, workers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
+
+from bot.contract import OursError, TheirsError
+from bot.mail import lore, robots, sources
+from bot.mail.archive import Archive
+from bot.mail.following import Fetched, Source
+from bot.mail.headers import Address
+from bot.mail.imap import Account, Imap, Security
+from bot.mail.lore import Lore
+from bot.mail.maildir import Maildir
+from bot.mail.mbox import Mbox
+from bot.mail.series import Series
+from bot.review import maintainers
+from bot.review.allow import Names
+from bot.review.jobs import Results
+from bot.review.prerequisites import Known
+from bot.review.told import Planned
+from bot.service.hearing import Ears
+from bot.service.intake import Patience
+from bot.service.runs import Voice, own_addresses
+from bot.service.watch import Bot, Runs
+from bot.settings import BadSettingError, Settings
+from bot.store.database import Store, sqlite
+from bot.verbs import commanding, outbox, reviewing
+from bot.verbs.reviewing import Asked
+from policies import kernels, stress
+from policies.lists import load as load_lists
+from policies.schema import PolicyError
+from policies.scope import load as load_scope
+from workers.fleet import Fleet
+
+SLICE = 5.0  # seconds of a wait between two looks at whether to stop
+JOBS = ("stack", "stress")
+
+
+def store_of(settings: Settings) -> Store:
+    """Open the store that the settings name."""
+    return Store(settings.store_url) if settings.store_url else sqlite(settings.data / "store.db")
+
+
+def source(url: str, settings: Settings) -> Source:
+    """Return the source that a URL names.
+
+    maildir:PATH · mbox:PATH · imap://USER@HOST:PORT/FOLDER · https://ARCHIVE, or a path of one,
+    for public-inbox in git · lore+https://ARCHIVE for one over HTTP alone. Raises
+    BadSettingError.
+    """
+    parts = urlsplit(url)
+    path = Path(unquote(parts.path))
+    match parts.scheme:
+        case "maildir":
+            return Maildir(path)
+        case "mbox":
+            return Mbox(path)
+        case "imap" | "imaps":
+            return Imap(_account(url, settings), _password(settings))
+        case "http" | "https" | "file" | "":
+            since = datetime.now(UTC) - timedelta(days=settings.since_days)
+            return Archive(url, settings.data / "archives", since)
+        case "lore+http" | "lore+https":
+            return Lore(url.removeprefix("lore+"))
+    raise BadSettingError(
+        f"settings are wrong (sources: {parts.scheme}: is none that is known): give maildir:, "
+        "mbox:, imap://, https:// or lore+https://"
+    )
+
+
+def _account(url: str, settings: Settings) -> Account:
+    parts = urlsplit(url)
+    try:
+        port = parts.port or 0
+    except ValueError:
+        port = -1
+    if not parts.hostname or not parts.username or port < 0:
+        raise BadSettingError(
+            f"settings are wrong (sources: {url} names no server and user): give "
+            "imap://USER@HOST/FOLDER"
+        )
+    return Account(
+        host=parts.hostname, user=unquote(parts.username),
+        folder=unquote(parts.path.strip("/")) or "INBOX", port=port,
+        security=Security(settings.imap_security), ca=settings.imap_ca,
+    )  # fmt: skip
+
+
+def _password(settings: Settings) -> str:
+    path, given = settings.imap_password_file, settings.imap_password
+    try:
+        found = path.read_text("utf-8").strip("\r\n") if path else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSettingError(
+            f"settings are wrong (imap_password_file: {path} cannot be read): let this user read it"
+        ) from error
+    secret = found or (given.get_secret_value() if given else "")
+    if not secret:
+        raise BadSettingError(
+            "settings are wrong (imap_password_file: there is no password): name a file that "
+            "holds it, or set STACKHOG_IMAP_PASSWORD"
+        )
+    return secret
+
+
+class Workers:
+    """Plans and runs on a fleet: what the service calls a tester."""
+
+    def __init__(self, settings: Settings, fleet: Fleet) -> None:
+        self._settings, self._fleet = settings, fleet
+
+    def plan(self, series: Series, args: dict[str, Any], known: Known) -> Planned:
+        """Plan a run as it was asked for. Raises TheirsError, OursError."""
+        return reviewing.plan_for(series, asked(args), self._settings, known)
+
+    def run(self, planned: Planned) -> Results:
+        """Run what was planned. Raises TheirsError, OursError."""
+        return reviewing.run(planned, self._fleet)
+
+
+def asked(args: dict[str, Any]) -> Asked:
+    """Return the arguments of a /test, or of a run by scope, as a review takes them."""
+    jobs = args.get("jobs") or JOBS
+    profile = args.get("profile")
+    return Asked(
+        path="", tree=None, base=args.get("base"), config=args.get("config"), series=None,
+        stack="stack" in jobs, stress="stress" in jobs, profiles=(profile,) if profile else (),
+    )  # fmt: skip
+
+
+def bot_of(settings: Settings, fleet: Fleet, runs: Runs, stop: threading.Event) -> Bot:
+    """Return the bot as the settings have it.
+
+    Raises BadSettingError, OursError where a policy cannot be used.
+    """
+    store = store_of(settings)
+    own = own_addresses(settings.address)
+    try:
+        lists, scope = load_lists(), load_scope()
+    except PolicyError as error:
+        raise OursError(str(error)) from error
+    keys = settings.dkim_keys
+    ears = Ears(
+        own=own, sender=settings.address, resolve=commanding.resolver(keys),
+        maintainers=lambda: commanding.owners_of(settings, None, None),
+        names=Names(stress.list_names(), kernels.list_names()), operators=settings.operators,
+        robots=(*robots.KNOWN, *settings.robots, *lists.people.robots),
+        max_age=timedelta(days=settings.command_days),
+    )  # fmt: skip
+    voice = Voice(settings.address, own, lists, lambda one: responsible(settings, one))
+    patience = replace(Patience(), incomplete=timedelta(minutes=settings.series_minutes))
+    return Bot(
+        store=store, outbox=outbox.opened(settings, to_send=True), ears=ears, voice=voice,
+        tester=Workers(settings, fleet), policy=scope, patience=patience,
+        fetch=lambda lead: thread(settings, lead), runs=runs,
+        clock=lambda: datetime.now(UTC), stop=stop.is_set,
+    )  # fmt: skip
+
+
+def responsible(settings: Settings, series: Series) -> tuple[Address, ...]:
+    """Return M: and R: of MAINTAINERS for the files that a series touches."""
+    known, _ = commanding.owners_of(settings, None, None)
+    if known is None:
+        return ()
+    diff = "\n".join(p.message.diff.decode("utf-8", "replace") for p in series.patches)
+    found = known.of(maintainers.paths(diff), diff[: maintainers.DIFF_LIMIT])
+    return tuple(Address(one.name or one.email, one.email) for one in found.people)
+
+
+def thread(settings: Settings, message_id: str) -> Iterable[bytes]:
+    """Return the mails of a thread, from the archive that the settings name."""
+    import io  # noqa: PLC0415 - only where something is missing
+
+    try:
+        return list(sources.split(io.BytesIO(lore.thread(settings.lore_url, message_id))))
+    except TheirsError:
+        return ()  # the archive does not have it
+
+
+class Piped:
+    """Mail on standard input, read once; there is nothing to go on from."""
+
+    name = "stdin"
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def follow(self, cursor: str) -> Iterator[Fetched]:
+        """Yield the mails."""
+        return (Fetched(raw, cursor) for raw in sources.read_stdin(self._stream))
+
+    def wait(self, seconds: float) -> None:
+        """Return at once: no more will come."""
+
+
+def pause(found: Sequence[Source], seconds: float, stop: threading.Event) -> None:
+    """Wait so many seconds, or until there is mail or the stop comes.
+
+    Only IMAP servers tell of new mail; the other sources are looked at again after the pause.
+    """
+    waking = [one for one in found if isinstance(one, Imap)]
+    end = time.monotonic() + seconds
+    while not stop.is_set() and (left := end - time.monotonic()) > 0:
+        if not waking:
+            stop.wait(left)
+            return
+        for one in waking:
+            part = min(left, SLICE) / len(waking)
+            began = time.monotonic()
+            one.wait(part)
+            if time.monotonic() - began < part * 0.9:
+                return
