@@ -26,6 +26,7 @@ VERBS = (
     "stack",
     "stress",
     "tree",
+    "watch",
     "worker",
 )
 
@@ -75,6 +76,7 @@ def cli(verbose: bool) -> None:  # noqa: FBT001 - click passes flags so
     """
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each of its modules
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     home: Path | None = Field(None, description="all state below one directory")
     broker_url: str | None = Field(None, description="redis:// URL; none: an embedded broker")
     tree: str = Field("debian-6.1", description="kernel tree to review against")
-    config: str = Field("default", description="kernel configuration, from policies/kconfig/")
+    kernel_config: str = Field("default", description="a name in policies/kconfig/, or a file")
     lore_url: str = Field("https://lore.kernel.org/all", description="archive of Message-IDs")
     address: str = Field("stackhog <stackhog@localhost.localdomain>", description="From of replies")
     slots: int = Field(2, ge=1, le=256, description="jobs a worker runs at a time")

@@ -49,27 +49,28 @@ class Heard:
     judged: Judged
 
 
-def hear(store: Store, raw: bytes, ears: Ears, outbox: Outbox, now: datetime) -> tuple[Heard, ...]:
-    """Judge the commands of a mail and do what is allowed, once, however often it is called.
+def hear_all(store: Store, ears: Ears, outbox: Outbox, now: datetime) -> tuple[Heard, ...]:
+    """Judge the commands of all mails that came in, and do what is allowed.
 
-    What is refused is answered at most once, in private. Whether the sender's domain vouches
-    for the mail may not be known for a while: then it is kept, and `hear_again` judges it.
+    What is refused is answered at most once, in private. Where it cannot be told yet whether
+    the sender's domain vouches for a mail, the mail is judged again the next time.
     """
-    found = commands.find(raw, ears.own)
-    if not any(one.addressed for one in found):
-        return ()
-    mail = message.parse(raw)
     with store.session() as session:
-        if wishes.was_judged(session, mail.message_id):
-            return ()
+        raws = mails.unheard(session)
+    return tuple(one for raw in raws for one in _hear(store, raw, ears, outbox, now))
+
+
+def _hear(store: Store, raw: bytes, ears: Ears, outbox: Outbox, now: datetime) -> tuple[Heard, ...]:
+    mail = message.parse(raw)
     robot = robots.robot(raw, ears.robots, ears.own)
     signature: Signed | Unsigned = Unsigned("it was not looked at")
     if robot is None:
         signature = signed.check(raw, ears.resolve, now, ears.max_age)
+    found = commands.find(raw, ears.own)
     heard = tuple(_judged(store, one, mail, ears, signature, robot) for one in found)
+    if any(one.judged.again for one in heard):
+        return heard
     refused = []
-    with store.session() as session:
-        mails.keep(session, mail.message_id, raw if any(h.judged.again for h in heard) else None)
     for one in heard:
         outcome = _do(store, one, signature, now)
         if one.judged.answer is Answer.PRIVATE or outcome.startswith("not done"):
@@ -78,14 +79,9 @@ def hear(store: Store, raw: bytes, ears: Ears, outbox: Outbox, now: datetime) ->
         letter = letters.refusal(mail, refused, ears.sender, now)
         thread = next(iter(mail.references), mail.message_id)
         outbox.put(letter, Place(thread=thread, kind="private", not_before=now), now)
-    return heard
-
-
-def hear_again(store: Store, ears: Ears, outbox: Outbox, now: datetime) -> tuple[Heard, ...]:
-    """Judge what could not be judged before."""
     with store.session() as session:
-        raws = mails.raw(session, wishes.unjudged(session))
-    return tuple(one for raw in raws for one in hear(store, raw, ears, outbox, now))
+        mails.heard(session, mail.message_id)
+    return heard
 
 
 def _judged(
@@ -136,7 +132,6 @@ def _do(store: Store, heard: Heard, signature: Signed | Unsigned, now: datetime)
         verb=command.verb, args=args, series=series.id if series else None,
         allowed=judged.allowed, reason=judged.reason,
         signature=proven.fingerprint if proven else None, form=proven.form if proven else "",
-        again=judged.again,
     )  # fmt: skip
     act = judged.allowed and series is not None and command.verb != "help"
     with store.session() as session:

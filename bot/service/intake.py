@@ -6,11 +6,11 @@ says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bot.mail import kinds, message
+from bot.mail import commands, kinds, message
 from bot.mail.following import Fetched
 from bot.mail.message import Message
 from bot.mail.series import Series, numbered, rebuilt, sort_out
@@ -48,8 +48,11 @@ class Patience:
         return self.partial if one.is_partial else self.whole
 
 
-def take(store: Store, source: str, fetched: Fetched, now: datetime) -> Taken:
-    """Store a mail and the cursor behind it, both or neither."""
+def take(
+    store: Store, source: str, fetched: Fetched, now: datetime, own: Collection[str] = ()
+) -> Taken:
+    """Store a mail and the cursor behind it, both or neither; ``own`` are our addresses."""
+    asks = any(one.addressed for one in commands.find(fetched.raw, own))
     told = kinds.sort(fetched.raw)
     parsed = message.parse(fetched.raw)
     full = parsed.sender.name if " " in parsed.sender.name else ""
@@ -57,7 +60,8 @@ def take(store: Store, source: str, fetched: Fetched, now: datetime) -> Taken:
         message_id=parsed.message_id, source=source, written=parsed.date,
         sender=parsed.sender.email.lower(), name=full, subject=parsed.subject,
         kind=told.kind, reason=told.reason, references=parsed.references,
-        raw=fetched.raw if told.may_belong else None, settled=not told.may_belong,
+        raw=fetched.raw if told.may_belong or asks else None, settled=not told.may_belong,
+        heard=not asks,
     )  # fmt: skip
     with store.session() as session:
         new = mails.add(session, mail, now)

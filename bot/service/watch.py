@@ -57,7 +57,7 @@ def round_(bot: Bot, sources: Sequence[Source]) -> int:
     """
     new = sum(_read(bot, source) for source in sources)
     _settle(bot)
-    for step in (_complete, _decide, _hear_again, _run, _send):
+    for step in (_hear, _complete, _decide, _run, _send):
         if bot.stop():
             break
         with _logged(step.__name__.strip("_")):
@@ -80,11 +80,10 @@ def _read(bot: Bot, source: Source) -> int:
         cursor = cursors.get(session, source.name)
     with _logged(source.name):
         for number, fetched in enumerate(source.follow(cursor), 1):
-            taken = intake.take(bot.store, source.name, fetched, bot.clock())
+            taken = intake.take(bot.store, source.name, fetched, bot.clock(), bot.ears.own)
             new += taken.new
             if taken.message.message_id.startswith(PREFIX):
                 bot.outbox.confirm(taken.message.message_id, bot.clock())
-            hearing.hear(bot.store, fetched.raw, bot.ears, bot.outbox, bot.clock())
             if number % AT_ONCE == 0:
                 _settle(bot)
             if bot.stop():
@@ -115,8 +114,9 @@ def _decide(bot: Bot) -> None:
         LOG.info("series %s: %s", lead, reason)
 
 
-def _hear_again(bot: Bot) -> None:
-    hearing.hear_again(bot.store, bot.ears, bot.outbox, bot.clock())
+def _hear(bot: Bot) -> None:
+    for one in hearing.hear_all(bot.store, bot.ears, bot.outbox, bot.clock()):
+        LOG.info("command /%s by %s: %s", one.command.verb, one.command.sender, one.judged.reason)
 
 
 def _run(bot: Bot) -> None:

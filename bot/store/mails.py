@@ -33,6 +33,7 @@ class Mail:
     references: tuple[str, ...]  # the parent last
     raw: bytes | None  # None: nothing needs its bytes
     settled: bool  # False: assembly has to look at it
+    heard: bool = True  # False: there are commands in it to be judged
 
 
 def add(session: Session, mail: Mail, now: datetime) -> bool:
@@ -44,6 +45,7 @@ def add(session: Session, mail: Mail, now: datetime) -> bool:
         message_id=mail.message_id, source=mail.source, received=now, written=mail.written,
         sender=mail.sender[:320], name=mail.name.casefold()[:320], full=mail.name[:320],
         subject=mail.subject, kind=mail.kind, reason=mail.reason, settled=mail.settled,
+        heard=mail.heard,
         ancestors=list(mail.references[-REFERENCES:]),
         raw=zlib.compress(mail.raw) if mail.raw is not None else None,
     )  # fmt: skip
@@ -101,12 +103,19 @@ def raw(session: Session, message_ids: Sequence[str]) -> list[bytes]:
     return [zlib.decompress(one) for one in session.scalars(wanted) if one is not None]
 
 
-def keep(session: Session, message_id: str, content: bytes | None) -> None:
-    """Keep the bytes of a mail that is known, or let them go where no series needs them."""
+def unheard(session: Session) -> tuple[bytes, ...]:
+    """Return the raw mails with commands that are to be judged, in the order they came."""
+    wanted = select(MailRow.raw).where(MailRow.heard.is_(False), MailRow.raw.is_not(None))
+    found = session.scalars(wanted.order_by(MailRow.id))
+    return tuple(zlib.decompress(one) for one in found if one is not None)
+
+
+def heard(session: Session, message_id: str) -> None:
+    """Take note that a mail's commands were judged; its bytes go where no series needs them."""
     row = session.scalar(select(MailRow).where(MailRow.message_id == message_id))
-    if row is None or row.kind in NEEDED:
-        return
-    row.raw = zlib.compress(content) if content is not None else None
+    if row is not None:
+        row.heard = True
+        row.raw = row.raw if row.kind in NEEDED else None
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ class MailRow(Base):
     kind: Mapped[str] = mapped_column(String(20), index=True)  # bot/mail/kinds.py
     reason: Mapped[str] = mapped_column(Text)  # why it is of this kind
     settled: Mapped[bool] = mapped_column(index=True)  # False: assembly has not looked at it yet
+    heard: Mapped[bool] = mapped_column(index=True)  # False: there are commands in it to be judged
     raw: Mapped[bytes | None]  # packed by zlib
 
 
@@ -151,7 +152,6 @@ class CommandRow(Base):
     reason: Mapped[str] = mapped_column(Text)
     signature: Mapped[str | None] = mapped_column(String(64), index=True)  # to know a replay by
     form: Mapped[str] = mapped_column(Text, default="")  # unsigned headers, likewise
-    again: Mapped[bool] = mapped_column(default=False, index=True)  # to be judged once more
     outcome: Mapped[str] = mapped_column(Text, default="")  # what was done, one line
 
 

@@ -37,7 +37,6 @@ class Asked:
     reason: str
     signature: str | None = None  # fingerprint of what was signed
     form: str = ""  # headers that were not
-    again: bool = False  # it could not be told who sent it: to be judged once more
 
 
 @dataclass(frozen=True)
@@ -53,19 +52,17 @@ class Wanted:
 
 def audit(session: Session, asked: Asked, outcome: str, now: datetime) -> int | None:
     """Write a command down; None when that line of that mail was judged before."""
-    there = select(CommandRow).where(
+    there = select(CommandRow.id).where(
         CommandRow.message_id == asked.message_id, CommandRow.line == asked.line
     )
-    row = session.scalar(there)
-    if row is not None and not row.again:
+    if session.scalar(there) is not None:
         return None
-    if row is None:
-        row = CommandRow(message_id=asked.message_id, line=asked.line, at=now)
-        session.add(row)
-    row.sender, row.verb, row.args = asked.sender[:320], asked.verb[:40], asked.args
-    row.series, row.allowed, row.reason = asked.series, asked.allowed, asked.reason
-    row.signature, row.form, row.again = asked.signature, asked.form, asked.again
-    row.outcome = outcome
+    row = CommandRow(
+        message_id=asked.message_id, line=asked.line, at=now, sender=asked.sender[:320],
+        verb=asked.verb[:40], args=asked.args, series=asked.series, allowed=asked.allowed,
+        reason=asked.reason, signature=asked.signature, form=asked.form, outcome=outcome,
+    )  # fmt: skip
+    session.add(row)
     session.flush()
     return row.id
 
@@ -73,20 +70,6 @@ def audit(session: Session, asked: Asked, outcome: str, now: datetime) -> int | 
 def note(session: Session, number: int, outcome: str) -> None:
     """Write down what was done about a command."""
     session.execute(update(CommandRow).where(CommandRow.id == number).values(outcome=outcome))
-
-
-def was_judged(session: Session, message_id: str) -> bool:
-    """Whether the commands of a mail were judged, for good."""
-    there = select(CommandRow.id).where(
-        CommandRow.message_id == message_id, CommandRow.again.is_(False)
-    )
-    return session.scalar(there.limit(1)) is not None
-
-
-def unjudged(session: Session) -> tuple[str, ...]:
-    """Return the mails whose commands are to be judged once more."""
-    there = select(CommandRow.message_id).where(CommandRow.again.is_(True)).distinct()
-    return tuple(session.scalars(there.order_by(CommandRow.message_id)))
 
 
 def signed_before(session: Session, signature: str) -> tuple[str, str] | None:

@@ -123,8 +123,8 @@ def _letter(
 def _keep(letters: dict[str, _Letter], letter: _Letter) -> None:
     """Take note of a mail; of copies the one whose sender is proven (lists break signatures)."""
     other = letters.get(letter.mail.message_id)
-    better = isinstance(letter.signature, Signed) and other and isinstance(other.signature, Unsigned)
-    if other is None or better:
+    proven = isinstance(letter.signature, Signed)
+    if other is None or (proven and isinstance(other.signature, Unsigned)):
         letters[letter.mail.message_id] = letter
 
 

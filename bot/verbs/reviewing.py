@@ -122,7 +122,7 @@ def plan_for(series: Series, asked: Asked, settings: Settings, known: Known) -> 
     base = _base(asked, settings, series, known)
     tree = trees.get(worker_config(settings), base.tree)
     try:
-        policy = load_kernel(asked.config or settings.config)
+        policy = load_kernel(asked.config or settings.kernel_config)
     except KernelPolicyError as error:
         raise TheirsError(str(error)) from error
     request = plan.build(settings, base, policy, patch_texts(series))

@@ -12,12 +12,10 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from bot.contract import OursError, TheirsError
-from bot.mail import lore, robots, sources
-from bot.mail.archive import Archive
+from bot.mail import robots, sources
 from bot.mail.following import Fetched, Source
 from bot.mail.headers import Address
 from bot.mail.imap import Account, Imap, Security
-from bot.mail.lore import Lore
 from bot.mail.maildir import Maildir
 from bot.mail.mbox import Mbox
 from bot.mail.series import Series
@@ -66,9 +64,13 @@ def source(url: str, settings: Settings) -> Source:
         case "imap" | "imaps":
             return Imap(_account(url, settings), _password(settings))
         case "http" | "https" | "file" | "":
+            from bot.mail.archive import Archive  # noqa: PLC0415 - pygit2 only where it is needed
+
             since = datetime.now(UTC) - timedelta(days=settings.since_days)
             return Archive(url, settings.data / "archives", since)
         case "lore+http" | "lore+https":
+            from bot.mail.lore import Lore  # noqa: PLC0415 - the same for requests
+
             return Lore(url.removeprefix("lore+"))
     raise BadSettingError(
         f"settings are wrong (sources: {parts.scheme}: is none that is known): give maildir:, "
@@ -178,6 +180,8 @@ def responsible(settings: Settings, series: Series) -> tuple[Address, ...]:
 def thread(settings: Settings, message_id: str) -> Iterable[bytes]:
     """Return the mails of a thread, from the archive that the settings name."""
     import io  # noqa: PLC0415 - only where something is missing
+
+    from bot.mail import lore  # noqa: PLC0415 - the same
 
     try:
         return list(sources.split(io.BytesIO(lore.thread(settings.lore_url, message_id))))

@@ -84,14 +84,14 @@ class Room:
 
     def take(self, *raws: bytes) -> None:
         for raw in raws:
-            intake.take(self.store, "list", Fetched(raw, ""), NOW)
+            intake.take(self.store, "list", Fetched(raw, ""), NOW, (BOT,))
 
     def hear(self, *raws: bytes, ears: Ears | None = None) -> list[str]:
         """Take mails in and hear them; return what was judged."""
         said = []
         for raw in raws:
             self.take(raw)
-            heard = hearing.hear(self.store, raw, ears or self.ears, self.outbox, NOW)
+            heard = hearing.hear_all(self.store, ears or self.ears, self.outbox, NOW)
             said += [one.judged.reason for one in heard]
         return said
 
@@ -181,12 +181,12 @@ def test_what_cannot_be_told_now_is_judged_later(room: Room) -> None:
     deaf = Ears(**{**vars(room.ears), "resolve": down})
     (said,) = room.hear(mail("/test\n"), ears=deaf)
     assert said.startswith("who sent the mail cannot be told now")
-    assert hearing.hear_again(room.store, deaf, room.outbox, NOW) != ()
+    assert hearing.hear_all(room.store, deaf, room.outbox, NOW) != ()
     assert room.wanted() == []
-    (heard,) = hearing.hear_again(room.store, room.ears, room.outbox, NOW)
+    (heard,) = hearing.hear_all(room.store, room.ears, room.outbox, NOW)
     assert heard.judged.allowed
     assert len(room.wanted()) == 1
-    assert hearing.hear_again(room.store, room.ears, room.outbox, NOW) == ()
+    assert hearing.hear_all(room.store, room.ears, room.outbox, NOW) == ()
 
 
 def test_a_command_means_the_version_that_its_mail_answers(room: Room) -> None:

@@ -26,13 +26,11 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("signature", sa.String(length=64), nullable=True),
         sa.Column("form", sa.Text(), nullable=False),
-        sa.Column("again", sa.Boolean(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_commands")),
         sa.UniqueConstraint("message_id", "line", name=op.f("uq_commands_message_id_line")),
     )
     with op.batch_alter_table("commands", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_commands_again"), ["again"], unique=False)
         batch_op.create_index(batch_op.f("ix_commands_at"), ["at"], unique=False)
         batch_op.create_index(batch_op.f("ix_commands_sender"), ["sender"], unique=False)
         batch_op.create_index(batch_op.f("ix_commands_series"), ["series"], unique=False)
@@ -60,11 +58,13 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("settled", sa.Boolean(), nullable=False),
+        sa.Column("heard", sa.Boolean(), nullable=False),
         sa.Column("raw", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_mails")),
         sa.UniqueConstraint("message_id", name=op.f("uq_mails_message_id")),
     )
     with op.batch_alter_table("mails", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_mails_heard"), ["heard"], unique=False)
         batch_op.create_index(batch_op.f("ix_mails_kind"), ["kind"], unique=False)
         batch_op.create_index(batch_op.f("ix_mails_name"), ["name"], unique=False)
         batch_op.create_index(batch_op.f("ix_mails_received"), ["received"], unique=False)
@@ -302,6 +302,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_mails_received"))
         batch_op.drop_index(batch_op.f("ix_mails_name"))
         batch_op.drop_index(batch_op.f("ix_mails_kind"))
+        batch_op.drop_index(batch_op.f("ix_mails_heard"))
 
     op.drop_table("mails")
     op.drop_table("cursors")
@@ -309,7 +310,6 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_commands_signature"))
         batch_op.drop_index(batch_op.f("ix_commands_series"))
         batch_op.drop_index(batch_op.f("ix_commands_sender"))
-        batch_op.drop_index(batch_op.f("ix_commands_again"))
         batch_op.drop_index(batch_op.f("ix_commands_at"))
 
     op.drop_table("commands")
