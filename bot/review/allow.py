@@ -167,7 +167,7 @@ def _by_role(address: str, facts: Facts, series: Series) -> Judged:
     elif facts.maintainers is None:
         return _refused(f"{address} did not send the series, and {facts.no_maintainers}")
     else:
-        person = _responsible(facts.maintainers, series).person(address)
+        person = responsible(facts.maintainers, series).person(address)
         role = person and f"is {person.role} of {person.section}"
     if role is None:
         return _refused(f"{address} is no author of the series, nor in MAINTAINERS for its files")
@@ -178,7 +178,8 @@ def _authors(series: Series) -> frozenset[str]:
     return frozenset(commit(patch.message).author.email.lower() for patch in series.patches)
 
 
-def _responsible(known: Maintainers, series: Series) -> Responsible:
+def responsible(known: Maintainers, series: Series) -> Responsible:
+    """Return who is responsible for the files that a series touches."""
     diffs = (patch.message.diff.decode("utf-8", "replace") for patch in series.patches)
     diff = "\n".join(diffs)[: maintainers.DIFF_LIMIT]
     return known.of(maintainers.paths(diff), diff)

@@ -14,16 +14,18 @@ from bot.mail.load import load
 from bot.mail.patchtext import patch_texts
 from bot.mail.reply import Sender, compose
 from bot.mail.series import Series, as_json, numbered
-from bot.review import base as bases
 from bot.review import (
+    allow,
     jobs,
     plan,
     prerequisites,
 )
+from bot.review import base as bases
 from bot.review.prerequisites import Known
 from bot.review.queue import Client
 from bot.review.told import Planned, fold
 from bot.settings import Settings
+from bot.verbs import commanding
 from bot.verbs.progress import reporter
 from bot.verbs.wiring import worker_config
 from policies.kernels import KernelPolicyError
@@ -148,7 +150,9 @@ def _base(asked: Asked, settings: Settings, series: Series, known: Known) -> bas
         for one in here or (trees.get(worker, name),)
     ]
     needed = prerequisites.find(series, known)
-    wish = bases.Wish(name, tree_policy(), asked=asked.base, prerequisites=needed)
+    owners, _ = commanding.owners_of(settings, None, asked.tree)
+    sources = allow.responsible(owners, series).trees if owners else ()
+    wish = bases.Wish(name, tree_policy(), asked=asked.base, sources=sources, prerequisites=needed)
     return bases.find(series, candidates, wish)
 
 

@@ -19,7 +19,7 @@ from bot.mail.imap import Account, Imap, Security
 from bot.mail.maildir import Maildir
 from bot.mail.mbox import Mbox
 from bot.mail.series import Series
-from bot.review import maintainers
+from bot.review import allow
 from bot.review.allow import Names
 from bot.review.jobs import Results
 from bot.review.prerequisites import Known
@@ -170,11 +170,8 @@ def bot_of(settings: Settings, fleet: Fleet, runs: Runs, stop: threading.Event) 
 def responsible(settings: Settings, series: Series) -> tuple[Address, ...]:
     """Return M: and R: of MAINTAINERS for the files that a series touches."""
     known, _ = commanding.owners_of(settings, None, None)
-    if known is None:
-        return ()
-    diff = "\n".join(p.message.diff.decode("utf-8", "replace") for p in series.patches)
-    found = known.of(maintainers.paths(diff), diff[: maintainers.DIFF_LIMIT])
-    return tuple(Address(one.name or one.email, one.email) for one in found.people)
+    found = allow.responsible(known, series).people if known else ()
+    return tuple(Address(one.name or one.email, one.email) for one in found)
 
 
 def thread(settings: Settings, message_id: str) -> Iterable[bytes]:
