@@ -195,7 +195,7 @@ class Imap:
         except IMAPClientAbortError:
             raise
         except IMAPClientError as error:
-            raise self._refused(error, "does not open the folder", "imap_folder") from error
+            raise self._refused(error, "does not open the folder", "sources") from error
 
     def _examine(self, client: _Client) -> _Folder:
         said = client.select_folder(self._account.folder, readonly=True)
@@ -240,7 +240,7 @@ class Imap:
         except LoginError as error:
             if isinstance(error.__context__, IMAPClientAbortError):
                 raise error.__context__ from None  # cut off: that says nothing of the password
-            names = "imap_user` and `imap_password_file"
+            names = "sources` and `imap_password_file"
             raise self._refused(error, "refuses the login", names) from None
 
     def _refused(self, error: Exception, what: str, setting: str) -> StackhogError:
@@ -254,11 +254,11 @@ class Imap:
         if isinstance(error, ssl.SSLCertVerificationError):
             return ImapBrokenError(
                 f"{self.name}: the server's certificate is not trusted ({said}): "
-                "check `imap_host`, or name the issuer's certificate in `imap_ca`"
+                "check the host in `sources`, or name the issuer's certificate in `imap_ca`"
             )
         return ImapBrokenError(
             f"{self.name} cannot be read ({said}): "
-            "check `imap_host`, `imap_port` and `imap_security`, or wait for the server"
+            "check host and port in `sources`, and `imap_security`, or wait for the server"
         )
 
     def _said(self, error: Exception) -> str:

@@ -92,7 +92,7 @@ def _account(url: str, settings: Settings) -> Account:
     return Account(
         host=parts.hostname, user=unquote(parts.username),
         folder=unquote(parts.path.strip("/")) or "INBOX", port=port,
-        security=Security(settings.imap_security), ca=settings.imap_ca,
+        security=Security.TLS if parts.scheme == "imaps" else Security(settings.imap_security), ca=settings.imap_ca,
     )  # fmt: skip
 
 

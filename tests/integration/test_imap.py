@@ -212,7 +212,7 @@ def test_a_server_that_dies_is_found_again(
     server.deliver(ONE)
     cursor = read(source)[1]
     assert waited(source, server.kill) < LONG / 2
-    with pytest.raises(OursError, match=r"cannot be read .*refused.*`imap_host`"):
+    with pytest.raises(OursError, match=r"cannot be read .*refused.*`sources`"):
         read(source, cursor)
     server.start()
     server.deliver(TWO)
@@ -261,7 +261,7 @@ def test_a_password_need_not_be_ascii(server: ImapServer) -> None:
 
 def test_a_folder_that_is_not_there_is_named(server: ImapServer) -> None:
     source = Imap(replace(account(server), folder="lists/linux-mm"), PASSWORD)
-    with pytest.raises(TheirsError, match=r"/lists/linux-mm: .*does not open.*`imap_folder`"):
+    with pytest.raises(TheirsError, match=r"/lists/linux-mm: .*does not open.*`sources`"):
         read(source)
 
 
@@ -284,7 +284,7 @@ def test_an_untrusted_certificate_is_refused(server: ImapServer, security: Secur
 
 def test_a_certificate_of_another_host_is_refused(server: ImapServer) -> None:
     elsewhere = replace(account(server), host="127.0.0.1")
-    with pytest.raises(OursError, match=r"is not trusted .*`imap_host`"):
+    with pytest.raises(OursError, match=r"is not trusted .*`sources`"):
         read(Imap(elsewhere, PASSWORD))
 
 
