@@ -56,6 +56,7 @@ def source(url: str, settings: Settings) -> Source:
     """
     parts = urlsplit(url)
     path = Path(unquote(parts.path))
+    since = datetime.now(UTC) - timedelta(days=settings.since_days)
     match parts.scheme:
         case "maildir":
             return Maildir(path)
@@ -66,12 +67,11 @@ def source(url: str, settings: Settings) -> Source:
         case "http" | "https" | "file" | "":
             from bot.mail.archive import Archive  # noqa: PLC0415 - pygit2 only where it is needed
 
-            since = datetime.now(UTC) - timedelta(days=settings.since_days)
             return Archive(url, settings.data / "archives", since)
         case "lore+http" | "lore+https":
             from bot.mail.lore import Lore  # noqa: PLC0415 - the same for requests
 
-            return Lore(url.removeprefix("lore+"))
+            return Lore(url.removeprefix("lore+"), since)
     raise BadSettingError(
         f"settings are wrong (sources: {parts.scheme}: is none that is known): give maildir:, "
         "mbox:, imap://, https:// or lore+https://"
@@ -92,7 +92,8 @@ def _account(url: str, settings: Settings) -> Account:
     return Account(
         host=parts.hostname, user=unquote(parts.username),
         folder=unquote(parts.path.strip("/")) or "INBOX", port=port,
-        security=Security.TLS if parts.scheme == "imaps" else Security(settings.imap_security), ca=settings.imap_ca,
+        security=Security.TLS if parts.scheme == "imaps" else Security(settings.imap_security),
+        ca=settings.imap_ca,
     )  # fmt: skip
 
 

@@ -26,7 +26,8 @@ OWNERS = {
     "platformdirs": {"bot.settings"},
     "pydantic_settings": {"bot.settings"},
     "pygit2": {
-        "bot.mail.inbox", "bot.review.base", "bot.review.blobs", "bot.review.gitfiles", "bot.review.history",
+        "bot.mail.archive", "bot.mail.inbox", "bot.review.base", "bot.review.blobs",
+        "bot.review.gitfiles", "bot.review.history",
         "bot.review.lookup", "bot.review.prerequisites", "workers.apply", "workers.trees",
         "workers.vetting",
     },
@@ -85,7 +86,12 @@ def allowed_inside_bot(importer: str, imported: str) -> bool:
         "bot.settings": ("bot.errors",),
         "bot.store": ("bot.errors", "bot.store"),
         "bot.service": (
-            "bot.contract", "bot.errors", "bot.mail", "bot.review", "bot.service", "bot.settings",
+            "bot.contract",
+            "bot.errors",
+            "bot.mail",
+            "bot.review",
+            "bot.service",
+            "bot.settings",
             "bot.store",
         ),
         "bot.mail.outbox": ("bot.contract", "bot.errors", "bot.mail", "bot.store"),
