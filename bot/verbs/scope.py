@@ -20,8 +20,8 @@ SHOWN = 8  # matches that are printed of one series
 def command(paths: tuple[Path, ...], as_array: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Say of each series in PATH whether stackhog would look at it, and why.
 
-    PATH is an mbox, a maildir, an .eml file or a public-inbox v2 repository. The rules are
-    those of policies/scope.toml.
+    PATH is an mbox, a maildir, an .eml file, a public-inbox v2 repository or a pipe, "-"
+    standard input. The rules are those of policies/scope.toml.
     """
     import json  # noqa: PLC0415 - keeps --help instant
 
@@ -30,18 +30,20 @@ def command(paths: tuple[Path, ...], as_array: bool) -> None:  # noqa: FBT001 - 
     from bot.review.scope import scope  # noqa: PLC0415
     from policies.schema import PolicyError  # noqa: PLC0415
     from policies.scope import load as load_policy  # noqa: PLC0415
+    from policies.stress import StressPolicyError  # noqa: PLC0415
 
+    series = load(paths)
     try:
         policy = load_policy()
-    except PolicyError as error:
+        found = [(one, scope(one, policy)) for one in series]
+    except (PolicyError, StressPolicyError) as error:
         raise OursError(str(error)) from error
-    found = [(one, scope(one, policy)) for one in load(paths)]
     if as_array:
         array = [as_json(*one) for one in found]
         click.echo(json.dumps(array, indent=2, ensure_ascii=False))
         return
-    for series, decided in found:
-        click.echo("\n".join(_lines(series, decided)))
+    for one, decided in found:
+        click.echo("\n".join(_lines(one, decided)))
 
 
 def as_json(series: Series, decided: Scope) -> dict[str, object]:
@@ -60,13 +62,25 @@ def as_json(series: Series, decided: Scope) -> dict[str, object]:
 
 def _lines(series: Series, decided: Scope) -> list[str]:
     word = "yes" if decided.inside else "no"
-    lines = [f"{word:3}  v{series.version}  {series.title}", f"     {decided.reason}"]
+    lines = [f"{word:3}  v{series.version}  {series.title}"]
+    lines += [f"     {series.id}", f"     {decided.reason}"]
     for match in decided.matches[:SHOWN]:
         place = f"{match.file}:{match.line}" if match.line else match.file
         lines.append(f"       patch {match.patch}  {match.rule}: {place}  {match.what}".rstrip())
     if len(decided.matches) > SHOWN:
         lines.append(f"       and {len(decided.matches) - SHOWN} more places")
     if decided.inside:
-        where = ", ".join(decided.filesystems) or "no filesystem that can be booted"
-        lines.append(f"     stress: {', '.join(decided.profiles) or 'none'} on {where}")
+        lines.append(f"     stress: {_runs(decided) or 'none, no filesystem can be booted'}")
     return lines
+
+
+def _runs(decided: Scope) -> str:
+    """Return which profiles can be run on which of the filesystems."""
+    from policies import stress  # noqa: PLC0415 - keeps --help instant
+
+    found: dict[str, list[str]] = {}
+    for name in decided.profiles:
+        run_on = [one for one in decided.filesystems if one in stress.load(name).filesystems]
+        if run_on:
+            found.setdefault(", ".join(run_on), []).append(name)
+    return "; ".join(f"{', '.join(names)} on {where}" for where, names in sorted(found.items()))

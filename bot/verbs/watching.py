@@ -132,10 +132,10 @@ class Workers:
 def asked(args: dict[str, Any]) -> Asked:
     """Return the arguments of a /test, or of a run by scope, as a review takes them."""
     jobs = args.get("jobs") or JOBS
-    profile = args.get("profile")
+    profiles = [args["profile"]] if args.get("profile") else args.get("profiles", ())
     return Asked(
         path="", tree=None, base=args.get("base"), config=args.get("config"), series=None,
-        stack="stack" in jobs, stress="stress" in jobs, profiles=(profile,) if profile else (),
+        stack="stack" in jobs, stress="stress" in jobs, profiles=tuple(profiles),
     )  # fmt: skip
 
 

@@ -62,6 +62,7 @@ def test_what_a_command_asks_for_is_what_is_run() -> None:
     some = watching.asked({"jobs": ["build", "stack"], "base": "v6.1", "config": "debug"})
     assert (some.stack, some.stress, some.base, some.config) == (True, False, "v6.1", "debug")
     assert watching.asked({"profile": "memcg"}).profiles == ("memcg",)
+    assert watching.asked({"profiles": ["memcg", "quick"]}).profiles == ("memcg", "quick")
 
 
 def test_a_pipe_is_read_once() -> None:
