@@ -157,7 +157,7 @@ def _nowhere(command: Command) -> str:
 
 def _by_role(address: str, facts: Facts, series: Series) -> Judged:
     """Tell what someone has to do with a series."""
-    role = None
+    role: str | None = None
     if address in {one.strip().lower() for one in facts.operators}:
         role = "is on the operator's list"
     elif address == series.submitter.email.lower():
@@ -168,7 +168,7 @@ def _by_role(address: str, facts: Facts, series: Series) -> Judged:
         return _refused(f"{address} did not send the series, and {facts.no_maintainers}")
     else:
         person = responsible(facts.maintainers, series).person(address)
-        role = person and f"is {person.role} of {person.section}"
+        role = f"is {person.role} of {person.section}" if person else None
     if role is None:
         return _refused(f"{address} is no author of the series, nor in MAINTAINERS for its files")
     return Judged(allowed=True, reason=f"{address} {role}")
