@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from fnmatch import fnmatchcase
 from functools import cache
@@ -17,6 +17,7 @@ from policies.schema import Pattern, PolicyError, Reason
 
 FILE = Path(__file__).with_name("lists.toml")
 Cc = Literal["none", "lists", "maintainers", "all"]
+STRICTEST_CC = ("none", "maintainers", "lists", "all")
 
 
 class Speak(IntEnum):
@@ -45,6 +46,7 @@ class Default(_Frozen):
     speak: Annotated[Speak, BeforeValidator(_speak)]
     cc: Cc
     embargo_hours: float = Field(ge=0, le=24 * 14)
+    daily_cap: int | None = Field(None, ge=1)
     reason: Reason
 
 
@@ -58,8 +60,21 @@ class ListRule(Default):
         return re.fullmatch(self.address, address, re.IGNORECASE) is not None
 
 
+def strictest(rules: Sequence[Default]) -> Default:
+    """Return what is left where several rules hold: of each key the strictest value."""
+    first = min(rules, key=lambda one: one.speak)
+    caps = [one.daily_cap for one in rules if one.daily_cap is not None]
+    return Default.model_construct(
+        speak=first.speak,
+        cc=min((one.cc for one in rules), key=STRICTEST_CC.index),
+        embargo_hours=max(one.embargo_hours for one in rules),
+        daily_cap=min(caps, default=None),
+        reason=first.reason,
+    )
+
+
 class People(_Frozen):
-    """Who wants to hear more or less than the others."""
+    """Who wants to hear more or less than the others: addresses, ``*`` for anything."""
 
     opted_in: tuple[str, ...] = ()
     opted_out: tuple[str, ...] = ()
@@ -72,7 +87,13 @@ class People(_Frozen):
 
     def is_silent(self, address: str) -> bool:
         """Whether nothing may be sent there: a robot, or somebody who asked for that."""
-        return _any((*self.opted_out, *self.robots), address)
+        return self.why_silent(address) is not None
+
+    def why_silent(self, address: str) -> str | None:
+        """Return why nothing may be sent there, as half a sentence; None: it may."""
+        if _any(self.opted_out, address):
+            return "asked not to get mail"
+        return "is a robot" if _any(self.robots, address) else None
 
 
 def _any(patterns: Iterable[str], address: str) -> bool:
@@ -87,9 +108,13 @@ class Lists(_Frozen):
     people: People
 
     def rule(self, address: str) -> Default:
-        """Return the rule of one list: the strictest of those that match."""
+        """Return the rule of one list: of each key the strictest of those that match."""
         found = [one for one in self.list if one.matches(address)]
-        return min(found, key=lambda one: (one.speak, -one.embargo_hours), default=self.default)
+        return strictest(found) if found else self.default
+
+    def names(self, address: str) -> bool:
+        """Whether a rule is for this address, so that it is a list wherever it is kept."""
+        return any(one.matches(address) for one in self.list)
 
 
 @cache

@@ -41,10 +41,12 @@ class Rules:
     patience: timedelta = timedelta(days=4)  # from the first attempt: RFC 5321, 4.5.4.1
     is_list: Callable[[str], object] = _nobody
     ignored: Callable[[str], str | None] = _nobody  # why an address hears nothing from us
+    own_cap: Callable[[str], int | None] = _nobody  # of a list that has one of its own
 
     def cap(self, recipient: str) -> int:
         """Return how many mails a recipient may get in 24 hours."""
-        return self.list_cap if self.is_list(recipient) else self.person_cap
+        cap = self.list_cap if self.is_list(recipient) else self.person_cap
+        return min(cap, self.own_cap(recipient) or cap)
 
 
 def audience(

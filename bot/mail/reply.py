@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.message import EmailMessage
-from email.policy import SMTP
 from email.utils import format_datetime, formataddr, getaddresses, parseaddr
 
 from bot.contract import (
@@ -20,15 +19,22 @@ from bot.contract import (
     BuildResult,
     Finding,
     KernelConfig,
+    Outcome,
+    PatchText,
+    Severity,
     StackResult,
 )
-from bot.mail import quote
+from bot.mail import quote, wire
 from bot.mail.headers import Address, printable
 from bot.mail.series import Series
 from bot.mail.wording import WIDTH, is_inline, said, wrapped
 from policies.schema import ReplyGate
 
-POLICY = SMTP.clone(max_line_length=78, linesep="\n")
+POLICY = wire.POLICY.clone(linesep="\n")
+ANCESTORS = 20  # of References, the first and the last of them: RFC 5322, 3.6.4 lets us trim
+NAME = 60  # characters of a person's name
+ALSO = 30  # findings that are named alone
+TRIED = 8  # places where a base was looked for
 HOW = {
     Apply.THREE_WAY: "a three-way merge",
     Apply.OFFSET: "an offset",
@@ -54,6 +60,9 @@ class Run:
     before: tuple[str, ...] = ()  # what became of the findings of the version before
     muted: tuple[str, ...] = ()  # findings that are not told, a sentence each
     names: Mapping[Finding, str] = field(default_factory=dict)  # what findings are muted by
+    also: tuple[str, ...] = ()  # findings that are named alone, the weightiest first
+    below: tuple[PatchText, ...] = ()  # prerequisite patches, that are applied first
+    tried: tuple[str, ...] = ()  # where a base was looked for in vain, half a sentence each
 
 
 @dataclass(frozen=True)
@@ -85,15 +94,17 @@ def compose(series: Series, run: Run, sender: Sender, date: datetime) -> EmailMe
     parent = asker.message_id if asker else lead.message_id
     ancestors = asker.references if asker else lead.references
     mail["From"] = sender.address
-    mail["To"] = _formatted(sender.to or [series.submitter])
-    carbon = sender.cc if sender.to else _carbon(series, sender)
-    if carbon:
-        mail["Cc"] = _formatted(carbon)
+    if to := _formatted(sender.to or [series.submitter]):
+        mail["To"] = to
+    if carbon := _formatted(sender.cc if sender.to else _carbon(series, sender)):
+        mail["Cc"] = carbon
     mail["Subject"] = subject if subject.lower().startswith("re:") else f"Re: {subject}"
     mail["Date"] = format_datetime(date)
     mail["Message-ID"] = f"<{message_id(series, run, sender)}>"
-    mail["In-Reply-To"] = f"<{parent}>"
-    mail["References"] = " ".join(f"<{one}>" for one in (*ancestors, parent))
+    if wanted := _ids(parent):
+        mail["In-Reply-To"] = wanted
+    if chain := _ids(*_trimmed(ancestors), parent):
+        mail["References"] = chain
     mail["Auto-Submitted"] = "auto-replied"  # RFC 3834, section 5
     mail.set_content("\n".join(_body(series, run, asker)) + "\n", charset="utf-8", cte="8bit")
     return mail
@@ -107,11 +118,26 @@ def message_id(series: Series, run: Run, sender: Sender) -> str:
     return f"stackhog-{digest}@{parseaddr(sender.address)[1].rpartition('@')[2] or 'localhost'}"
 
 
+def _ids(*ids: str) -> str:
+    """Return Message-IDs as a header has them, without those that cannot stand in one."""
+    plain = (one for one in ids if one.isascii() and one.isprintable() and not set(" <>") & {*one})
+    return " ".join(f"<{one}>" for one in plain)
+
+
+def _trimmed(ancestors: tuple[str, ...]) -> tuple[str, ...]:
+    if len(ancestors) <= ANCESTORS:
+        return ancestors
+    return (ancestors[0], *ancestors[1 - ANCESTORS :])
+
+
 def _formatted(addresses: Iterable[Address]) -> str:
     return ", ".join(
-        formataddr(("" if one.name == one.email else printable(one.name), printable(one.email)))
-        for one in addresses
+        formataddr((_name(one), one.email)) for one in addresses if wire.valid(one.email)
     )
+
+
+def _name(address: Address) -> str:
+    return "" if address.name == address.email else printable(address.name)[:NAME].strip()
 
 
 def _carbon(series: Series, sender: Sender) -> list[Address]:
@@ -138,23 +164,24 @@ def _body(series: Series, run: Run, asker: Asker | None) -> Iterator[str]:
         yield from wrapped(" ".join(run.before))
         yield ""
     if asker:
-        yield from wrapped(f"{printable(asker.address.name)} asked for this run.")
+        yield from wrapped(f"{printable(asker.address.name)[:NAME]} asked for this run.")
         yield ""
     yield from _what_was_run(series, run)
     for patch in series.patches:
         own = [f for f in run.findings if f.patch == patch.index]
         if own:
             yield from _about_patch(series, patch.index, own, run)
+    yield from _listed("Also found:", run.also, ALSO)
     if run.build.not_compiled:
         yield ""
         yield "Not tested, because it was not compiled:"
         for one in run.build.not_compiled:
             yield from _item(f"{one.file}: {one.reason}")
-    if run.muted:
+    yield from _listed("Found, and not told here:", run.muted, ALSO)
+    yield from _listed("Where its base was looked for in vain:", run.tried, TRIED)
+    if run.build.misfit and not series.base_commit:
         yield ""
-        yield "Found, and not told here:"
-        for sentence in run.muted:
-            yield from _item(printable(sentence))
+        yield from wrapped('"git format-patch --base=auto" would name the base it is made for.')
     yield ""
     yield from _reproduce(series, run)
     named = [run.names[finding] for finding in run.findings if finding in run.names]
@@ -170,10 +197,18 @@ def _body(series: Series, run: Run, asker: Asker | None) -> Iterator[str]:
     yield "Frames are what gcc reports with -fstack-usage, return address included."
 
 
+def _listed(title: str, items: tuple[str, ...], most: int) -> Iterator[str]:
+    if items:
+        yield ""
+        yield title
+        for item in items[:most]:
+            yield from _item(printable(item))
+        if len(items) > most:
+            yield f"- and {len(items) - most} more"
+
+
 def _item(text: str) -> list[str]:
-    return textwrap.wrap(
-        f"- {text}", WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
+    return wrapped(f"- {text}", later="  ")
 
 
 def _what_was_run(series: Series, run: Run) -> Iterator[str]:
@@ -181,12 +216,14 @@ def _what_was_run(series: Series, run: Run) -> Iterator[str]:
     what = f"The {count} patches were" if count > 1 else "The patch was"
     release = f"Linux {build.kernel_release}, " if build.kernel_release else ""
     base = f"{run.tree} ({release}commit {build.base_commit[:12]}, {run.base_reason})"
-    if build.refusal or build.misfit:
+    if not is_tried(build):
         yield from wrapped(f"{what} to be applied to {base}. Nothing was built.")
+        yield from _listed("To be applied first:", tuple(_below(run)), ALSO)
         return
     built = "the kernel was built after each of them" if count > 1 else "the kernel built with it"
     if build.broken_patch is not None:
-        built += f", up to patch {build.broken_patch}" if count > 1 else ""
+        several = f"{built}, up to patch {build.broken_patch}"
+        built = several if count > 1 else "a build with it was tried"
     yield from wrapped(
         f"{what} applied to {base}, and {built}: {run.config.arch}, configuration "
         f'"{run.config.name}", {build.compiler}.'
@@ -196,9 +233,25 @@ def _what_was_run(series: Series, run: Run) -> Iterator[str]:
         yield from wrapped(_counted(run.stack))
     for sentence in run.booted:
         yield from wrapped(sentence)
+    yield from _listed("Applied first, because the series needs it:", tuple(_below(run)), ALSO)
     if build.enabled:
         names = ", ".join(f"CONFIG_{one.symbol}" for one in build.enabled)
         yield from wrapped(f"Switched on for the files that this series touches: {names}.")
+
+
+def _below(run: Run) -> Iterator[str]:
+    """Name the patches that go below the series, and say of one that it does not fit."""
+    unmet = run.build.unmet
+    for number, patch in enumerate(run.below, 1):
+        why = f" (does not apply: {unmet.reason})" if unmet and unmet.index == number else ""
+        yield f"{patch.subject}{why}"
+
+
+def is_tried(build: BuildResult) -> bool:
+    """Whether a kernel with the patches was made, or at least begun."""
+    if build.refusal or build.misfit or build.unmet:
+        return False
+    return bool(build.patches) or build.outcome is Outcome.PASSED
 
 
 def _odd_ways(build: BuildResult) -> Iterator[str]:
@@ -232,11 +285,13 @@ def _about_patch(series: Series, index: int, own: list[Finding], run: Run) -> It
         yield ""
         yield from wrapped(f"Patch {index}/{series.total}, {printable(message.label.title)}:")
     found, last = quote.hunks(message.diff), None
-    for finding in own:
+    # what has no place in the patch comes last, unless it is why nothing else is here
+    for finding in sorted(own, key=lambda one: not (one.file or one.severity is Severity.FAIL)):
         place = quote.place(finding, found, run.stack.spans if run.stack else ())
         yield ""
         if place is not None and is_inline(finding):
-            key = (place.hunk, place.around)
+            whole = len(place.hunk.lines) <= quote.MOST
+            key = (place.hunk, () if whole else place.around)
             if key != last:  # two findings in one place are answered under one quotation
                 yield from quote.quoted(place)
                 yield ""
@@ -248,8 +303,10 @@ def _reproduce(series: Series, run: Run) -> Iterator[str]:
     arch = f"ARCH={run.config.arch}"
     yield from wrapped(f"To see this without the bot, in {_where(run)}:")
     yield ""
+    for patch in run.below[:ALSO]:
+        yield f"  b4 shazam -P _ {printable(patch.message_id)}"
     yield f"  b4 shazam {printable(series.id)}"
-    if run.build.misfit or run.build.refusal:
+    if not is_tried(run.build):
         return
     yield f"  make {arch} {run.config.base}"
     options = [*run.config.options, *(f"CONFIG_{one.symbol}=y" for one in run.build.enabled)]

@@ -6,15 +6,22 @@ What is kept in the outbox is these bytes, so that what a person approved is wha
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from email import message_from_bytes
-from email.headerregistry import Address
+from email.header import Header
+from email.headerregistry import Address, AddressHeader
 from email.message import EmailMessage
 from email.policy import EmailPolicy
+from email.utils import formataddr
+from typing import cast
 
 from bot.errors import OursError
 
 LONGEST = 998  # octets of a line: RFC 5322, 2.1.1
+NAME_LINE = 60  # characters of a line of an encoded name
+FILLED = 72  # characters of a line of mailboxes, without what stands between them
 IDS = ("in-reply-to", "references")
+MAILBOXES = ("from", "to", "cc")
 ENVELOPE = ("To", "Cc")
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
 _ENDS = re.compile(rb"\r\n|\r|\n")
@@ -25,16 +32,48 @@ class BadMailError(OursError):
 
 
 class _Policy(EmailPolicy):
-    """SMTP's policy, but long Message-IDs stay as they are: folded as text they become
-    encoded words, which no archive takes for Message-IDs (RFC 2047, section 5).
+    """SMTP's policy, but what Python folds wrongly is put on lines here.
+
+    Long Message-IDs, folded as text, become encoded words, which no archive takes for
+    Message-IDs (RFC 2047, section 5). In a list of mailboxes Python encodes a comma behind
+    a name beyond ASCII, which makes two recipients one, and loses the quotes of long names.
     """
 
     def fold_binary(self, name: str, value: str) -> bytes:
-        """Put each Message-ID on a line of its own."""
-        if name.lower() not in IDS:
-            return super().fold_binary(name, value)
+        """Put each Message-ID on a line of its own, and of mailboxes no half one on any."""
         fold = f"{self.linesep} "
-        return f"{name}: {fold.join(str(value).split())}{self.linesep}".encode()
+        if name.lower() in IDS:
+            text = fold.join(str(value).split())
+        elif name.lower() in MAILBOXES:
+            found = [self._mailbox(one) for one in self._known(name, value).addresses]
+            text = f",{fold}".join(_filled(found, FILLED - len(name)))
+        else:
+            return super().fold_binary(name, value)
+        return f"{name}: {text}{self.linesep}".encode("ascii")
+
+    def _known(self, name: str, value: str) -> AddressHeader:
+        """Return a header with its addresses: what was read is text until it is asked for."""
+        if not hasattr(value, "addresses"):
+            value = self.header_factory(name, "".join(value.splitlines()))
+        return cast("AddressHeader", value)
+
+    def _mailbox(self, one: Address) -> str:
+        name = one.display_name
+        if name.isascii():
+            return formataddr((name, one.addr_spec))
+        encoded = Header(name, "utf-8", maxlinelen=NAME_LINE).encode(linesep=self.linesep)
+        return f"{encoded} <{one.addr_spec}>"
+
+
+def _filled(found: Iterable[str], width: int) -> list[str]:
+    """Return mailboxes as lines, as many on each as go into it."""
+    lines: list[str] = []
+    for one in found:
+        if lines and len(lines[-1]) + len(one) <= width:
+            lines[-1] += f", {one}"
+        else:
+            lines.append(one)
+    return lines
 
 
 POLICY = _Policy(linesep="\r\n", max_line_length=78, cte_type="8bit")
@@ -43,6 +82,7 @@ POLICY = _Policy(linesep="\r\n", max_line_length=78, cte_type="8bit")
 def wire(mail: EmailMessage) -> bytes:
     """Return a mail as bytes: the same mail gives the same bytes.
 
+    To and Cc lose what mail cannot be sent to: one bad address must not cost the others theirs.
     Raises BadMailError when it has more than one text, or headers that cannot be written.
     """
     text = _text(mail)
@@ -114,7 +154,10 @@ def _copy(mail: EmailMessage) -> EmailMessage:
             ids = [one for one in str(value).split() if one.isascii() and one.isprintable()]
             if ids:
                 copy[name] = " ".join(ids)
-        elif name.title() in (*ENVELOPE, "From"):
+        elif name.title() in ENVELOPE:
+            if kept := [one for one in _addresses(mail, name) if valid(one.addr_spec)]:
+                copy[name] = kept
+        elif name.title() == "From":
             copy[name] = _addresses(mail, name)
         else:
             copy[name] = str(value)

@@ -10,16 +10,31 @@ from bot.mail import quote
 from bot.mail.headers import printable
 
 WIDTH = 72
+TAIL = 12  # characters at the end of a word that is shortened
+LINK = 300  # characters of a link that is not
 EVIDENCE = 34  # lines of a stack or a trace
 QUOTED = 12  # lines of a misfit or of gcc that are repeated
 
 
-def wrapped(text: str, indent: str = "") -> list[str]:
-    """Return a text as lines of a mail."""
+def wrapped(text: str, indent: str = "", later: str = "") -> list[str]:
+    """Return a text as lines of a mail, those after the first indented by ``later`` as well.
+
+    A word longer than a line is shortened: names of functions come out of hostile builds.
+    """
+    most = WIDTH - len(indent) - max(len(later), 2)
+    words = printable(text).split()
+    words = [word if len(word) <= most else _shortened(word, most) for word in words]
     return textwrap.wrap(
-        text, WIDTH, initial_indent=indent, subsequent_indent=indent,
+        " ".join(words), WIDTH, initial_indent=indent, subsequent_indent=indent + later,
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
+
+
+def _shortened(word: str, most: int) -> str:
+    """Return a long word with its middle left out; what can be pasted stays whole."""
+    if "://" in word and len(word) <= LINK:
+        return word
+    return f"{word[: most - TAIL - 3]}...{word[-TAIL:]}"
 
 
 def is_inline(finding: Finding) -> bool:
@@ -67,7 +82,8 @@ def _booted(finding: Finding, tag: str) -> Iterator[str]:
 
 def command(line: str) -> Iterator[str]:
     """Print a command line so that it fits the page and can still be pasted."""
-    for part in line.split(" && "):
+    shown = "".join(c if c.isprintable() else "?" for c in line)
+    for part in shown.split(" && "):
         first, flags, rest = part.partition(" 'KCFLAGS=")
         if flags:
             yield f"  {first} \\"
@@ -110,15 +126,14 @@ def _chain(finding: Finding, tag: str) -> Iterator[str]:
 
 def _guard(finding: Finding, tag: str) -> Iterator[str]:
     callee, clause, reason = finding.text
-    what = "an indirect call" if callee == "*" else f"{callee}()"
+    what = "made an indirect call" if callee == "*" else f"called {callee}()"
     yield from wrapped(
-        f"{finding.function}() made {what} only under this condition, and now without{tag}:"
+        f"{finding.function}() {what} only under this condition, and now does so without{tag}:"
     )
     yield ""
     for number, way in enumerate(clause.split("|")):
-        yield from wrapped(
-            f"{'   or ' if number else ''}{clean(way.replace('&', ' and '))}", indent="  "
-        )
+        words = clean(way.replace("&", " and "))
+        yield from wrapped(f"or {words}" if number else words, indent="     " if number else "  ")
     yield ""
     yield from wrapped(f"{reason[:1].upper()}{reason[1:]}.")
 
@@ -127,7 +142,7 @@ def _misfit(finding: Finding) -> Iterator[str]:
     reason, *lines = finding.text
     yield from wrapped(f"This does not apply: {reason}.")
     expected = [line[1:] for line in lines if line.startswith("-")]
-    there = [line[1:] for line in lines if line.startswith("+")]
+    there = "\n".join(line[1:] for line in lines if line.startswith("+")).rstrip().splitlines()
     if expected:
         yield ""
         yield "What stands there instead:"

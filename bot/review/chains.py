@@ -81,9 +81,36 @@ def _movers(chains: Iterable[Chain]) -> list[int]:
     """Return the patches that moved a chain, the one that moved one furthest first."""
     most: dict[int, int] = {}
     for chain in chains:
-        for patch, moved in chain.moves:
+        for patch, moved in left(chain).items():
             most[patch] = max(most.get(patch, moved), moved)
     return sorted(most, key=lambda patch: (-most[patch], patch))
+
+
+def left(chain: Chain) -> dict[int, int]:
+    """Return by how many bytes each patch deepened a chain, less what later ones took back.
+
+    What is taken back is taken from the patch before; what a patch adds to a chain that the
+    series had made shallower counts from where the series found it.
+    """
+    added: list[list[int]] = []
+    owed = 0  # bytes by which the chain is shallower than before the series
+    for patch, moved in chain.moves:
+        paid = min(max(moved, 0), owed)
+        owed -= paid
+        added.append([patch, max(moved, 0) - paid])
+        back = max(-moved, 0)
+        for one in reversed(added):
+            taken = min(one[1], back)
+            one[1] -= taken
+            back -= taken
+        owed += back
+    most = max(growth(chain), 0)
+    found = {patch: min(more, most) for patch, more in added if more}
+    # where a chain was closed in between the moves do not add up: who opened it again did it
+    lacking = most - sum(found.values())
+    if lacking > 0 and chain.patch:
+        found[chain.patch] = found.get(chain.patch, 0) + lacking
+    return found
 
 
 def _depth(chain: Chain) -> Depth:
@@ -116,7 +143,7 @@ def _others(chains: Sequence[tuple[Chain, int]]) -> str:
 def _grown(
     gates: Gates, arch: str, patch: int, stack: StackResult, *, table_too: bool
 ) -> Iterator[Finding]:
-    moved = [(one, dict(one.moves).get(patch, 0)) for one in stack.chains]
+    moved = [(one, left(one).get(patch, 0)) for one in stack.chains]
     grown = [
         (one, more) for one, more in moved
         if one.after and growth(one) > 0
@@ -167,10 +194,10 @@ def _reached(
     depth = _depth(chain)
     said = (
         f"{_start(chain)} now reaches {_end(chain)} of {chain.name or chain.profile}, "
-        f"{depth.witness_bytes} bytes deep of {chain.budget_bytes}"
+        f"{depth.witness_bytes} of {chain.budget_bytes} bytes deep"
     )
     why = chain.before.held[0] if chain.before and chain.before.held else ""
-    before = f"Before, {spoken(why)}." if why else "Before, there was no way."
+    before = f"Until now {spoken(why)}." if why else "Until now there was no way."
     guards = [g for g in stack.guards if g.patch == patch and not g.gained]
     guard = next((g for g in guards if gates.guard.matches(g.callee)), None)
     yield Finding(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from bot.contract import (
     BuildResult,
@@ -34,12 +34,18 @@ def find(
     stack: StackResult | None,
     boots: StressResult | None = None,
     among: tuple[Touched, ...] = (),
+    removed: Collection[str] = (),
 ) -> tuple[Finding, ...]:
     """Return all findings in the order of patches, files and lines.
 
-    ``among`` are the functions that the series touches.
+    ``among`` are the functions that the series touches, ``removed`` the files that are no
+    longer there at its end: nothing compiles them again to see that a warning went with them.
     """
-    found = [*_of_build(gates, config, build)]
+    warned = FindingKind.WARNING
+    found = [
+        one for one in _of_build(gates, config, build)
+        if one.kind is not warned or one.file not in removed
+    ]  # fmt: skip
     if stack is not None:
         found += [f for frame in stack.frames for f in _of_frame(gates, config, frame)]
         found += [f for call in stack.calls for f in _of_call(gates, config, call)]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from bot.contract import Finding, FindingKind, plain
+from bot.mail.headers import printable
 
+SHOWN = 12  # names, and characters of one that is not known
 SHORT = 7  # hex digits that a mail shows; more where two findings would share them
 # whoever is told these cannot do without
 UNNAMED = frozenset({FindingKind.REFUSED, FindingKind.DOES_NOT_APPLY, FindingKind.DOES_NOT_BUILD})
@@ -32,10 +34,17 @@ def fingerprint(finding: Finding) -> str:
     if finding.kind in _BY_PLACE or finding.kind in _CALLS:
         words += [finding.file, plain(finding.function or "")]
     if finding.kind in _CALLS:
-        words += finding.text[: 2 if finding.kind is FindingKind.GUARD_LOST else 1]
+        words += _callee(finding)
     elif finding.kind not in _BY_PLACE:
         words.append(_topic(finding))
     return hashlib.sha256("\0".join(words).encode()).hexdigest()
+
+
+def _callee(finding: Finding) -> tuple[str, ...]:
+    first, *more = finding.text
+    if finding.kind is FindingKind.TARGET_NEW:  # a field: its dot is no suffix of gcc's
+        return (first,)
+    return (plain(first), *more[:1]) if finding.kind is FindingKind.GUARD_LOST else (plain(first),)
 
 
 def _topic(finding: Finding) -> str:
@@ -57,7 +66,32 @@ def names(findings: Iterable[Finding]) -> Mapping[Finding, str]:
 
 def find(name: str, findings: Iterable[Finding]) -> str | None:
     """Return the one fingerprint that begins with a name; None where none or several do."""
-    known = {fingerprint(finding) for finding in findings if finding.kind not in UNNAMED}
-    wanted = name.lower().strip("[]")
-    found = [one for one in known if len(wanted) >= SHORT and one.startswith(wanted)]
+    found = _meant(name, findings)
     return found[0] if len(found) == 1 else None
+
+
+def problem(name: str, findings: Sequence[Finding]) -> str | None:
+    """Return why ``find`` finds nothing, as half a sentence with the way out; None: it does."""
+    found, known = _meant(name, findings), sorted(set(names(findings).values()))
+    if len(found) == 1:
+        return None
+    said = f'"{printable(name)[:SHOWN]}"'
+    there = ", ".join(known[:SHOWN]) + (" and others" if len(known) > SHOWN else "")
+    if not known:
+        return f"{said} cannot be muted: the reply has no finding that can"
+    if found:
+        return f"{said} begins the names of {len(found)} findings: give more of its digits"
+    if len(_bare(name)) < SHORT:
+        return f"{said} is too short, a name has {SHORT} digits; there are {there}"
+    return f"{said} is no finding of this series; there are {there}"
+
+
+def _meant(name: str, findings: Iterable[Finding]) -> list[str]:
+    known = {fingerprint(finding) for finding in findings if finding.kind not in UNNAMED}
+    wanted = _bare(name)
+    return [one for one in known if len(wanted) >= SHORT and one.startswith(wanted)]
+
+
+def _bare(name: str) -> str:
+    """Return a name as it was meant: copied with its brackets, or in capitals."""
+    return name.strip().lower().strip("[]")

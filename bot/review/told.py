@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bot.contract import BuildRequest, Finding, Outcome
-from bot.mail.reply import Run
+from bot.contract import BuildRequest, BuildResult, Finding, Outcome
+from bot.mail import quote
+from bot.mail.reply import Run, is_tried
 from bot.mail.series import Series
 from bot.review import fates, findings, fingerprint, jobs, stress_words, touched, verdict
 from bot.review.base import Base
@@ -68,6 +69,11 @@ class Folded:
     found: tuple[Finding, ...]  # muted or not
     broken: str  # what kept the stress job from running; for the operator alone
 
+    @property
+    def tested(self) -> bool:
+        """Whether a patch was built, so that the answer says something of it."""
+        return is_tried(self.run.build) and self.decided.outcome is not Outcome.SKIPPED
+
 
 def fold(
     planned: Planned,
@@ -83,19 +89,36 @@ def fold(
     if stress is not None and stress.outcome is Outcome.BROKEN:
         broken, stress = stress.reason, None
     among = touched.touched(planned.request.patches)
-    found = findings.find(planned.gates, config, build, stack, stress, among)
+    removed = quote.removed(patch.diff for patch in planned.request.patches)
+    found = findings.find(planned.gates, config, build, stack, stress, among, removed)
     words = stress_words.Words(stress, planned.wanted.runs, build)
     by_mark = {one.fingerprint: one for one in mutes}
-    decided = verdict.decide(found, len(planned.series.patches), by_mark)
+    instead = verdict.untested(build, stack, stress)
+    decided = verdict.decide(found, len(planned.series.patches), by_mark, instead)
+    decided = verdict.doubted(decided, stress)
+    in_full, names = verdict.in_full(decided.findings), fingerprint.names(decided.findings)
     known = before or Before()
-    fate = fates.compare(known.findings, found, fates.Covered(build, stack, stress))
+    fate = fates.compare(known.findings, decided.findings, fates.Covered(build, stack, stress))
     silent = [(one, by_mark[fingerprint.fingerprint(one)]) for one in decided.muted]
     run = Run(
         tree=planned.base.tree, source=planned.source, base_reason=planned.base.reason,
         config=config, build=build, stack=stack, headline=decided.headline,
-        findings=decided.findings, key=planned.key, booted=words.sentences(),
-        boot_lines=words.commands(), names=fingerprint.names(decided.findings),
+        findings=in_full, key=planned.key, booted=words.sentences(),
+        boot_lines=words.commands(), names=names,
+        also=verdict.in_short(decided.findings, in_full, names),
+        below=planned.base.prerequisites,
+        tried=_tried(planned.base, build),
         before=fates.sentences(fate, known.version, verdict.brief),
         muted=tuple(verdict.muted(one, mute.by, mute.reason) for one, mute in silent),
     )  # fmt: skip
     return Folded(run, decided, found, broken)
+
+
+def _tried(base: Base, build: BuildResult) -> tuple[str, ...]:
+    """Return where else a base was looked for, where the one that was found does not fit."""
+    if build.misfit is None and build.unmet is None:
+        return ()
+    return tuple(
+        f"{one.tree}: {one.reason}" if one.tree else one.reason
+        for one in base.attempts if one.commit is None
+    )  # fmt: skip

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from bot.contract import IN_GUESTS, Finding, FindingKind, Outcome, Severity
+from bot.contract import (
+    IN_GUESTS,
+    BuildResult,
+    Finding,
+    FindingKind,
+    Outcome,
+    Severity,
+    StackResult,
+    StressResult,
+)
 from bot.review.findings import order
-from bot.review.fingerprint import SHORT, fingerprint
+from bot.review.fingerprint import SHORT, UNNAMED, fingerprint
+from bot.review.stress import missing
+
+MOST = 12  # findings of one mail that are told in full
 
 # what stands first in a mail: the reasons why nothing more could be looked at
 RANK = {
@@ -44,17 +56,63 @@ class Verdict:
     muted: tuple[Finding, ...] = ()
 
 
-def decide(findings: Iterable[Finding], total: int, muted: Collection[str] = ()) -> Verdict:
+def decide(
+    findings: Iterable[Finding], total: int, muted: Collection[str] = (), instead: str = ""
+) -> Verdict:
     """Fold findings of a series of ``total`` patches; their order does not matter.
 
-    Those with a fingerprint in ``muted`` count for nothing, and stand apart.
+    Those with a fingerprint in ``muted`` count for nothing, and stand apart. Where there are
+    none at all, ``instead`` is the answer: why nothing was tested, unless it is empty.
     """
-    everything = tuple(sorted(findings, key=order))
-    silent = tuple(one for one in everything if fingerprint(one) in muted)
-    spoken = _decide(tuple(one for one in everything if one not in silent), total)
+    everything = tuple(sorted(findings, key=_place))
+    silent = tuple(one for one in everything if _is_muted(one, muted))
+    spoken = _decide(tuple(one for one in everything if not _is_muted(one, muted)), total)
+    if instead and not everything:
+        return Verdict(Outcome.SKIPPED, instead, ())
     if silent and not spoken.findings:
         return replace(spoken, headline="No findings that are not muted.", muted=silent)
     return replace(spoken, muted=silent)
+
+
+def _place(finding: Finding) -> tuple[object, ...]:
+    """Return where a finding is told: in one place the cause before what follows from it."""
+    return finding.patch, finding.file, finding.line or 0, RANK[finding.kind], order(finding)
+
+
+def _is_muted(finding: Finding, muted: Collection[str]) -> bool:
+    return finding.kind not in UNNAMED and fingerprint(finding) in muted
+
+
+def untested(
+    build: BuildResult, stack: StackResult | None = None, stress: StressResult | None = None
+) -> str:
+    """Return why nothing was tested, as a headline; "" where something was."""
+    looked = bool(stack and stack.objects) or bool(stress and stress.runs)
+    if build.unmet:
+        return "Not tested: a patch that the series needs below it does not apply."
+    if build.refusal or build.misfit or build.broken_patch is not None:
+        return ""  # that is a finding
+    if build.outcome is not Outcome.PASSED:
+        return f"Not tested: {build.reason.rstrip('.') or 'no reason was given'}."
+    # what is in no file to compile, a Makefile or a text, was tried by the build itself
+    if build.not_compiled and not looked and not any(one.objects for one in build.patches):
+        return "Not tested: nothing that the series changes is compiled here."
+    return ""
+
+
+def doubted(decided: Verdict, stress: StressResult | None) -> Verdict:
+    """Say of a verdict without findings that boots did not reach what they were to reach."""
+    short = stress is not None and any(missing(run) for run in stress.runs)
+    if not short or decided.findings or decided.outcome is not Outcome.PASSED:
+        return decided
+    return replace(decided, headline=f"{decided.headline[:-1]}, but booting it was inconclusive.")
+
+
+def in_full(findings: Iterable[Finding], most: int = MOST) -> tuple[Finding, ...]:
+    """Return the weightiest of some findings, in the order in which they came."""
+    known = tuple(findings)
+    kept = frozenset(sorted(known, key=_weight)[:most])
+    return tuple(one for one in known if one in kept)
 
 
 def _decide(ordered: tuple[Finding, ...], total: int) -> Verdict:
@@ -98,7 +156,9 @@ def headline(finding: Finding, total: int) -> str:  # noqa: C901 - one branch a 
         case FindingKind.CHAIN_REACHED | FindingKind.CHAIN_GREW:
             text = f"stack: {finding.text[0]}"
         case FindingKind.GUARD_LOST:
-            text = f"{name}() calls {finding.text[0]}() without a condition that it had"
+            what = finding.text[0]
+            call = "makes an indirect call" if what == "*" else f"calls {what}()"
+            text = f"{name}() {call} without a condition that it had"
         case FindingKind.TARGET_NEW:
             text = f"{finding.text[0]} can now be {name}()"
         case _ if finding.kind in IN_GUESTS:
@@ -108,12 +168,31 @@ def headline(finding: Finding, total: int) -> str:  # noqa: C901 - one branch a 
     return text[0].upper() + text[1:] if text.startswith(("patch", "the")) else text
 
 
+def in_short(
+    findings: Iterable[Finding], told: Collection[Finding], names: Mapping[Finding, str]
+) -> tuple[str, ...]:
+    """Name the findings that are not told in full, the weightiest first."""
+    rest = sorted((one for one in findings if one not in told), key=_weight)
+    return tuple(f"{_plain(one)}{f' [{names[one]}]' if one in names else ''}" for one in rest)
+
+
+_BRIEF = {
+    FindingKind.REFUSED: "was not tested", FindingKind.DOES_NOT_APPLY: "does not apply",
+    FindingKind.DOES_NOT_BUILD: "does not build",
+}  # fmt: skip
+
+
 def brief(finding: Finding) -> str:
     """Say one finding in a few words, to be named among others."""
-    words = headline(finding, 1).removeprefix("stack: ").removeprefix("stress: ")
+    if finding.kind in _BRIEF:
+        return f"a patch that {_BRIEF[finding.kind]}"
     if finding.kind in {FindingKind.FRAME_GREW, FindingKind.FRAME_NEW}:
         return f"frame of {finding.function}(), {finding.after} bytes"
-    return words
+    return _plain(finding)
+
+
+def _plain(finding: Finding) -> str:
+    return headline(finding, 1).removeprefix("stack: ").removeprefix("stress: ")
 
 
 def muted(finding: Finding, by: str, reason: str) -> str:

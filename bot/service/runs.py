@@ -167,7 +167,8 @@ def _occasion(
     folded: Folded, asked: tuple[Message, Address] | None, voice: Voice, series: Series
 ) -> Occasion:
     found = bool(folded.decided.findings)
-    return Occasion(found, asked[1] if asked else None, voice.maintainers(series), voice.own)
+    asker = asked[1] if asked else None
+    return Occasion(found, asker, voice.maintainers(series), voice.own, folded.tested)
 
 
 def _tell(  # noqa: PLR0913, PLR0917 - all of it makes the mail

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bot.mail.outbox import Outbox
     from bot.mail.smtp import Server
     from bot.settings import Settings
+    from bot.store.database import Store
     from bot.store.outbox import Letter, Step
 
 COLUMN = "%Y-%m-%d %H:%M"
@@ -110,22 +111,21 @@ def send(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
 @command.command(epilog="Example: stackhog outbox stop")
 def stop() -> None:
     """Stop all sending, also in running senders, until `stackhog outbox go`."""
-    box = opened()
+    box = _bare()
     box.stop(getpass.getuser(), _now())
-    _warn(box)
+    click.echo(f"outbox: {box.stopped()}", err=True)
 
 
 @command.command(epilog="Example: stackhog outbox go")
 def go() -> None:
     """Let mail go again after `stackhog outbox stop`."""
-    opened().go()
+    _bare().go()
 
 
 def opened(settings: Settings | None = None, *, to_send: bool = False) -> Outbox:
-    """Open the store, and the outbox as the settings have it.
+    """Open the store, and the outbox as settings and policies have it.
 
-    Only who is ``to_send`` needs a server: bad settings of SMTP must not keep anybody from
-    stopping. Raises BadSettingError, with the setting's name.
+    Only who is ``to_send`` needs a server. Raises BadSettingError, with the setting's name.
     """
     from datetime import timedelta  # noqa: PLC0415 - keeps --help instant
     from email.utils import parseaddr  # noqa: PLC0415
@@ -134,19 +134,40 @@ def opened(settings: Settings | None = None, *, to_send: bool = False) -> Outbox
     from bot.mail.outbox import Outbox  # noqa: PLC0415
     from bot.mail.outrules import Mode, Rules  # noqa: PLC0415
     from bot.mail.smtp import Dialogue  # noqa: PLC0415
-    from bot.store.database import Store, sqlite  # noqa: PLC0415
+    from policies.lists import load as load_lists  # noqa: PLC0415
     from policies.schema import load_gates  # noqa: PLC0415
 
     known = settings or files.load()
+    lists, gate = load_lists(), load_gates().reply
+
+    def is_list(address: str) -> bool:
+        return gate.is_list(address) or lists.names(address)
+
     rules = Rules(
         mode=Mode(known.sending), own=(parseaddr(known.address)[1],), list_cap=known.list_cap,
         person_cap=known.person_cap, thread_limit=known.thread_limit,
-        embargo=timedelta(hours=known.embargo_hours), is_list=load_gates().reply.is_list,
+        embargo=timedelta(hours=known.embargo_hours),
+        is_list=is_list, ignored=lists.people.why_silent,
+        own_cap=lambda one: lists.rule(one).daily_cap if is_list(one) else None,
     )  # fmt: skip
     there = server(known) if to_send else None
-    url = known.store_url
-    store = Store(url) if url else sqlite(known.data / "store.db")
-    return Outbox(store, rules, (lambda: Dialogue(there)) if there else None)
+    return Outbox(_store(known), rules, (lambda: Dialogue(there)) if there else None)
+
+
+def _bare() -> Outbox:
+    """Open the outbox for its switch alone: no bad policy must keep anybody from stopping."""
+    from bot import settings as files  # noqa: PLC0415 - keeps --help instant
+    from bot.mail.outbox import Outbox  # noqa: PLC0415
+    from bot.mail.outrules import Rules  # noqa: PLC0415
+
+    return Outbox(_store(files.load()), Rules())
+
+
+def _store(settings: Settings) -> Store:
+    from bot.store.database import Store, sqlite  # noqa: PLC0415 - keeps --help instant
+
+    url = settings.store_url
+    return Store(url) if url else sqlite(settings.data / "store.db")
 
 
 def server(settings: Settings) -> Server | None:

@@ -45,6 +45,14 @@ SAME = {
             text=(CHAIN.format("ext4", 160, " (552 with the whole series)", 8056), ""),
         ),
     ),
+    "a call of a clone": Two(
+        finding(kind="call-new", text=("kmalloc.isra.0", "why")),
+        finding(kind="call-new", text=("kmalloc", "why"), patch=2),
+    ),
+    "a condition lost by a clone": Two(
+        finding(kind="guard-lost", text=("pageout.part.3", "a", "why"), function="f.constprop.0"),
+        finding(kind="guard-lost", text=("pageout", "a", "other words"), function="f"),
+    ),
     "pages lost in another number": Two(
         finding(kind="data-lost", text=(HEAD.format(2), "s")),
         finding(kind="data-lost", text=(HEAD.format("1,204"), "t"), function=None),
@@ -65,6 +73,10 @@ OTHER = {
     "another callee": Two(
         finding(kind="call-new", text=("kmalloc", "why")),
         finding(kind="call-new", text=("submit_bio", "why")),
+    ),
+    "another field": Two(
+        finding(kind="target-new", text=("a_ops.writepage", "why")),
+        finding(kind="target-new", text=("a_ops.writepages", "why")),
     ),
     "another condition": Two(
         finding(kind="guard-lost", text=("pageout", "a", "why")),
@@ -103,6 +115,33 @@ def test_what_nobody_can_do_without_has_no_name() -> None:
     assert fingerprint.find(fingerprint.fingerprint(broken), [broken]) is None
 
 
+def test_a_name_that_means_nothing_is_explained() -> None:
+    one, other = finding(), finding(function="f")
+    names = sorted(fingerprint.names([one, other]).values())
+    assert fingerprint.problem(names[0], [one, other]) is None
+    there = f"there are {', '.join(names)}"
+    assert fingerprint.problem("0" * 7, [one, other]) == f'"0000000" is no finding of this series; {there}'  # noqa: E501 # fmt: skip
+    assert fingerprint.problem("ab", [one, other]) == f'"ab" is too short, a name has 7 digits; {there}'  # noqa: E501 # fmt: skip
+    broken = finding(kind="does-not-build", text=("error",))
+    said = fingerprint.problem(fingerprint.fingerprint(broken), [broken])
+    assert (said or "").endswith("cannot be muted: the reply has no finding that can")
+
+
+def test_a_name_that_begins_two_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprint, "fingerprint", lambda one: "a" * 7 + one.function * 9)
+    two = [finding(function="b"), finding(function="c")]
+    assert sorted(fingerprint.names(two).values()) == ["a" * 7 + "b", "a" * 7 + "c"]
+    assert fingerprint.find("a" * 7, two) is None
+    assert fingerprint.problem("a" * 7, two) == '"aaaaaaa" begins the names of 2 findings: give more of its digits'  # noqa: E501 # fmt: skip
+    assert fingerprint.find("a" * 7 + "b", two) == "a" * 7 + "b" * 9
+
+
+def test_what_nobody_can_do_without_is_not_muted() -> None:
+    broken = finding(kind="does-not-build", text=("error",))
+    decided = verdict.decide([broken], 1, {fingerprint.fingerprint(broken)})
+    assert (decided.outcome, decided.muted) == (Outcome.FAILED, ())
+
+
 def test_a_muted_finding_counts_for_nothing() -> None:
     one, other = finding(), finding(function="f", severity="note", before=0, after=70)
     mark = fingerprint.fingerprint(one)
@@ -126,10 +165,9 @@ def test_what_became_of_the_findings_before() -> None:
     crash = finding(kind="kernel-report", text=("BUG: x (quick on ext4)", "said"))
     fate = fates.compare([gone, kept, crash], [finding(after=700)], WHOLE)
     assert (fate.gone, fate.there, fate.unknown) == ((gone,), (finding(after=700),), (crash,))
-    (said,) = fates.sentences(fate, 2, verdict.brief)
-    assert said == (
-        "Of the 3 findings in v2, 1 is gone (frame of f(), 608 bytes); 1 is still there "
-        "(frame of pageout(), 700 bytes); 1 could not be looked at (BUG: x (quick on ext4))."
+    assert " ".join(fates.sentences(fate, 2, verdict.brief)) == (
+        "Of the 3 findings in v2, 1 is gone: frame of f(), 608 bytes. 1 is still there: frame of "
+        "pageout(), 700 bytes, in v2 it was 608. 1 could not be looked at: BUG: x (quick on ext4)."
     )
 
 
@@ -154,11 +192,11 @@ def test_that_a_series_applies_again_is_seen() -> None:
     misfit = finding(kind="does-not-apply", text=("no",))
     assert fates.compare([misfit], [], WHOLE).gone == (misfit,)
     single = fates.sentences(fates.compare([misfit], [], WHOLE), 1, verdict.brief)
-    assert single == ("The finding in v1 is gone: The patch does not apply: no.",)
+    assert single == ("The finding in v1 is gone: a patch that does not apply.",)
 
 
 def test_many_findings_are_not_all_named() -> None:
     many = [finding(function=f"f{n}") for n in range(5)]
     (said,) = fates.sentences(fates.compare(many, [], WHOLE), 1, verdict.brief)
-    assert said.endswith(", and 2 more).")
-    assert said.startswith("Of the 5 findings in v1, 5 are gone (")
+    assert said.endswith("; and 2 more.")
+    assert said.startswith("Of the 5 findings in v1, 5 are gone: frame of f0(), ")

@@ -8,11 +8,12 @@ import pytest
 
 from bot.mail.headers import Address
 from bot.mail.message import parse
+from bot.mail.outrules import Rules
 from bot.mail.series import Series, assemble
 from bot.review.speak import Audience, Occasion, audience
-from policies.lists import Lists, Speak, load
+from policies.lists import ListRule, Lists, People, Speak, load
 from policies.schema import PolicyError, load_gates
-from tests.letters import letter
+from tests.letters import PATCH, letter
 
 GATE = load_gates().reply
 MM, FS, ALL = "linux-mm@kvack.org", "linux-fsdevel@vger.kernel.org", "linux-kernel@vger.kernel.org"
@@ -39,8 +40,8 @@ def told(found: Audience) -> tuple[list[str], list[str]]:
     return [one.email for one in found.to], [one.email for one in found.cc]
 
 
-def occasion(*, found: bool = True, asker: Address | None = None) -> Occasion:
-    return Occasion(found, asker, (Address("R. Reviewer", "r@example.org"),), OWN)
+def occasion(*, found: bool = True, asker: Address | None = None, tested: bool = True) -> Occasion:
+    return Occasion(found, asker, (Address("R. Reviewer", "r@example.org"),), OWN, tested)
 
 
 def test_of_its_own_accord_it_says_nothing() -> None:
@@ -134,6 +135,113 @@ def test_an_author_who_opted_in_hears_of_each_series(tmp_path: Path) -> None:
     assert (said.speaks, told(said)) == (True, (["jane@example.org"], []))
 
 
+@pytest.mark.parametrize("speak", ["asked", "findings", "never"])
+def test_an_author_who_opted_in_hears_without_the_lists(tmp_path: Path, speak: str) -> None:
+    people = '[people]\nopted_in = ["jane@*"]\nreason = "long enough"\n'
+    rules = policy(tmp_path, DEFAULT.format(speak, "all"), people)
+    said = audience(series(MM), occasion(found=False), rules, GATE)
+    assert said.speaks is (speak != "never")
+    assert told(said) == ((["jane@example.org"], []) if said.speaks else ([], []))
+
+
+def test_a_maintainer_who_opted_in_hears_in_private_or_with_the_others(tmp_path: Path) -> None:
+    people = '[people]\nopted_in = ["r@*"]\nreason = "long enough"\n'
+    quiet = policy(tmp_path, DEFAULT.format("asked", "lists"), people)
+    said = audience(series(MM), occasion(), quiet, GATE)
+    assert (said.reason, told(said)) == (
+        "r@example.org wants to hear of each series", (["r@example.org"], []),
+    )  # fmt: skip
+    loud = policy(tmp_path, DEFAULT.format("findings", "lists"), people)
+    said = audience(series(MM), occasion(), loud, GATE)
+    assert told(said) == (["jane@example.org"], [MM, "r@example.org"])
+
+
+def test_what_was_not_tested_goes_to_no_list(tmp_path: Path) -> None:
+    rules = policy(tmp_path, DEFAULT.format("always", "all"), PEOPLE)
+    asked = audience(series(MM), occasion(asker=ASKER, tested=False), rules, GATE)
+    assert told(asked) == (["m@example.org"], ["jane@example.org"])
+    refused = audience(series(MM), occasion(tested=False), rules, GATE)
+    assert told(refused) == (["jane@example.org"], [])
+    said = audience(series(MM), occasion(found=False, tested=False), rules, GATE)
+    assert (said.speaks, said.reason) == (False, "nothing was tested")
+
+
+def test_a_list_is_known_by_its_list_id_too(tmp_path: Path) -> None:
+    rules = policy(
+        tmp_path, DEFAULT.format("always", "lists"), RULE.format("secret@.*", "never", "none", 0),
+        PEOPLE,
+    )  # fmt: skip
+    head = f"To: {MM}\nList-Id: Not for all <secret.lists.example.org>\n"
+    (hidden,) = assemble([parse(letter("[PATCH] p", id="1", headers=head))])
+    assert not audience(hidden, occasion(), rules, GATE).speaks
+    (same,) = assemble([parse(letter("[PATCH] p", id="1", headers=f"To: {MM}\nList-Id: <{MM.replace('@', '.')}>\n"))])  # noqa: E501 # fmt: skip
+    assert told(audience(same, occasion(), rules, GATE)) == (["jane@example.org"], [MM])
+
+
+def test_a_rule_makes_an_address_a_list_wherever_it_is_kept(tmp_path: Path) -> None:
+    rules = policy(
+        tmp_path, DEFAULT.format("asked", "lists"),
+        RULE.format("p@example.org", "findings", "lists", 0), PEOPLE,
+    )  # fmt: skip
+    assert told(audience(series(), occasion(), rules, GATE)) == (
+        ["jane@example.org"], ["p@example.org"],
+    )  # fmt: skip
+
+
+def test_of_several_rules_for_a_list_each_key_is_the_strictest(tmp_path: Path) -> None:
+    capped = RULE.replace("reason", "daily_cap = {}\nreason")
+    rules = policy(
+        tmp_path, DEFAULT.format("always", "all"),
+        capped.format("linux-mm@.*", "always", "none", 5, 3),
+        capped.format(".*@kvack.org", "findings", "all", 1, 9), PEOPLE,
+    )  # fmt: skip
+    rule = rules.rule(MM)
+    assert (rule.speak, rule.cc, rule.embargo_hours, rule.daily_cap) == (Speak.FINDINGS, "none", 5, 3)  # noqa: E501 # fmt: skip
+    said = audience(series(MM), occasion(), rules, GATE)
+    assert (told(said), said.embargo, said.cap) == (
+        (["jane@example.org"], []), timedelta(hours=5), None,
+    )  # fmt: skip
+    asked = audience(series(MM, FS), occasion(asker=ASKER), rules, GATE)
+    assert (asked.cap, told(asked)[1]) == (None, ["jane@example.org", FS])
+
+
+def test_the_cap_of_a_list_that_hears_comes_along(tmp_path: Path) -> None:
+    capped = RULE.replace("reason", "daily_cap = 4\nreason").format(".*", "always", "lists", 0)
+    rules = policy(tmp_path, DEFAULT.format("asked", "lists"), capped, PEOPLE)
+    assert audience(series(MM), occasion(), rules, GATE).cap == 4
+
+
+def test_the_smaller_of_two_caps_holds() -> None:
+    rules = Rules(list_cap=20, person_cap=10, is_list=GATE.is_list, own_cap={MM: 4, FS: 30}.get)
+    assert [rules.cap(one) for one in (MM, FS, ALL, "p@example.org")] == [4, 20, 20, 10]
+
+
+def test_a_list_that_put_itself_into_from_is_not_the_author() -> None:
+    mail = letter(
+        "[PATCH] p", "From: Jane Doe <jane@example.org>\n\n" + PATCH, id="1",
+        sender=f"Jane via mm <{MM}>", headers=f"To: {MM}\n",
+    )  # fmt: skip
+    (found,) = assemble([parse(mail)])
+    said = audience(found, occasion(asker=ASKER, tested=False), load(), GATE)
+    assert told(said) == (["m@example.org"], ["jane@example.org"])
+    (nobody,) = assemble([parse(letter("[PATCH] p", id="1", sender=MM, headers=f"To: {MM}\n"))])
+    said = audience(nobody, occasion(asker=ASKER, tested=False), load(), GATE)
+    assert told(said) == (["m@example.org"], [])
+
+
+def test_reply_to_is_not_followed() -> None:
+    head = f"To: {MM}\nReply-To: stranger@example.com\nMail-Followup-To: {FS}\n"
+    (found,) = assemble([parse(letter("[PATCH] p", id="1", headers=head))])
+    said = audience(found, occasion(asker=ASKER), load(), GATE)
+    assert told(said) == (["m@example.org"], ["jane@example.org", MM])
+
+
+def test_an_author_who_asks_is_written_to_once() -> None:
+    jane = Address("Jane", "JANE@example.org")
+    said = audience(series(MM), occasion(asker=jane), load(), GATE)
+    assert told(said) == (["JANE@example.org"], [MM])
+
+
 @pytest.mark.parametrize(
     ("address", "silent"),
     [
@@ -152,6 +260,12 @@ def test_known_robots_and_people_who_are_none(address: str, *, silent: bool) -> 
         (DEFAULT.format("sometimes", "lists") + PEOPLE, "one of never, asked, findings, always"),
         (DEFAULT.format("asked", "some") + PEOPLE, "default.cc"),
         (DEFAULT.format("asked", "lists"), "people"),
+        (DEFAULT.format("asked", "lists") + "daily_cap = 0\n" + PEOPLE, "default.daily_cap"),
+        (
+            DEFAULT.format("asked", "lists") + RULE.format("(", "asked", "lists", 0) + PEOPLE,
+            "list.0.address",
+        ),
+        (DEFAULT.format("asked", "lists") + "loud = 1\n" + PEOPLE, "default.loud"),
         ("[default\n", "Expected"),
     ],
 )
@@ -161,7 +275,7 @@ def test_a_bad_policy_is_refused_with_its_file(tmp_path: Path, text: str, proble
     assert Speak.NEVER < Speak.ASKED < Speak.FINDINGS < Speak.ALWAYS
 
 
-KEYS = ("speak", "cc", "embargo_hours", "address", "opted_in", "opted_out", "robots")
+KEYS = sorted((ListRule.model_fields.keys() | People.model_fields.keys()) - {"reason"})
 
 
 @pytest.mark.parametrize("key", KEYS)

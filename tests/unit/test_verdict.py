@@ -7,13 +7,17 @@ from itertools import permutations
 import pytest
 
 from bot.contract import (
+    Apply,
     BuildResult,
     Call,
     Finding,
     FindingKind,
     Frame,
     KernelConfig,
+    Misfit,
+    NotCompiled,
     Outcome,
+    PatchBuilt,
     Severity,
     StackResult,
 )
@@ -114,6 +118,73 @@ def test_what_fails_comes_before_what_is_noted() -> None:
     note = finding(FindingKind.DOES_NOT_BUILD, Severity.NOTE)
     found = verdict.decide([note, finding(FindingKind.WARNING)], 1)
     assert found.headline == "new compiler warning in mm/a.c (and 1 more finding)."
+
+
+def test_a_condition_of_an_indirect_call_is_told_in_words() -> None:
+    lost = finding(FindingKind.GUARD_LOST, text=("*", "a", "why"))
+    said = verdict.decide([lost], 1).headline
+    assert said == "f() makes an indirect call without a condition that it had."
+
+
+def test_in_one_place_the_cause_comes_first() -> None:
+    chain, frame = finding(FindingKind.CHAIN_GREW), finding(FindingKind.FRAME_GREW)
+    assert verdict.decide([chain, frame], 1).findings == (frame, chain)
+
+
+def built(*objects: str, **more: object) -> BuildResult:
+    patch = PatchBuilt(
+        index=1, commit="0" * 40, applied=Apply.EXACT, seconds=1, objects=objects, facts=None
+    )
+    return BuildResult.model_validate({"outcome": Outcome.PASSED, "patches": (patch,), **more})
+
+
+LEFT_OUT = NotCompiled(file="mm/a.c", reason="why")
+MISFIT = Misfit(index=1, file=None, hunk=None, line=None, expected=(), found=(), reason="no")
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (built("mm/a.o"), ""),
+        (built(), ""),
+        (built("mm/a.o", not_compiled=(LEFT_OUT,)), ""),
+        (
+            built(not_compiled=(LEFT_OUT,)),
+            "Not tested: nothing that the series changes is compiled here.",
+        ),
+        (built(outcome="skipped", reason="not now."), "Not tested: not now."),
+        (built(outcome="failed", misfit=MISFIT), ""), (built(outcome="failed", broken_patch=1), ""),
+        (
+            built(outcome="failed", unmet=MISFIT),
+            "Not tested: a patch that the series needs below it does not apply.",
+        ),
+    ],
+)  # fmt: skip
+def test_what_was_not_tested_is_not_said_to_be_without_findings(
+    build: BuildResult, said: str
+) -> None:
+    assert verdict.untested(build) == said
+    found = verdict.decide([], 1, (), verdict.untested(build))
+    assert (found.outcome, found.headline) == (
+        (Outcome.SKIPPED, said) if said else (Outcome.PASSED, "No findings.")
+    )
+    assert verdict.decide([finding(FindingKind.WARNING)], 1, (), said).outcome is Outcome.FAILED
+
+
+def test_what_was_compared_was_tested_whatever_was_built() -> None:
+    compared = StackResult(outcome=Outcome.PASSED, objects=1)
+    assert not verdict.untested(built(not_compiled=(LEFT_OUT,)), compared)
+
+
+def test_of_many_findings_the_weightiest_are_told_in_their_order() -> None:
+    many = [finding(FindingKind.FRAME_GREW, after=100 + n, function=f"f{n:02}") for n in range(20)]
+    decided = verdict.decide(many, 1)
+    told = verdict.in_full(decided.findings)
+    assert told == decided.findings[8:]
+    rest = verdict.in_short(decided.findings, told, {many[7]: "abc"})
+    assert rest[0] == "f07() grows by 99 bytes, 8 to 107 [abc]"
+    assert rest[-1] == "f00() grows by 92 bytes, 8 to 100"
+    assert len(rest) == 8
 
 
 def test_the_largest_growth_is_the_headline() -> None:
