@@ -187,6 +187,7 @@ def _cancel(rest: str) -> Pairs:
 
 def _mute(rest: str) -> Pairs:
     finding, _, reason = rest.partition(" ")
+    finding = finding.strip("[]")  # as the reply shows it
     if not _FINDING.fullmatch(finding):
         raise _WrongError(
             "/mute needs the name of a finding, as the reply has it, then a reason or none"
@@ -196,6 +197,7 @@ def _mute(rest: str) -> Pairs:
 
 
 def _unmute(rest: str) -> Pairs:
+    rest = rest.strip("[]")
     if not _FINDING.fullmatch(rest):
         raise _WrongError("/unmute needs the name of one finding, as the reply has it")
     return (("finding", rest),)

@@ -162,9 +162,10 @@ def _findings(session: wishes.Session, lead: str) -> tuple[Finding, ...]:
 
 def _mute(session: wishes.Session, lead: str, command: Command, now: datetime) -> str:
     name = command.get("finding") or ""
-    mark = fingerprint.find(name, _findings(session, lead))
+    found = _findings(session, lead)
+    mark = fingerprint.find(name, found)
     if mark is None:
-        return f"not done: no finding {name} was reported for this series"
+        return f"not done: {fingerprint.problem(name, found)}"
     muted = Muted(mark, command.get("reason") or "", str(command.sender), command.message_id)
     mutes.add(session, lead, muted, now)
     return f"finding {name} is muted"

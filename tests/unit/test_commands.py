@@ -58,6 +58,10 @@ CASES = {
         [("mute", {"finding": "6f81cfe", "reason": "too small to matter"}),
          ("unmute", {"finding": "6f81cfe"})],
     ),
+    "a finding in brackets": Case(
+        mail("/mute [6f81cfe]\n/unmute [6f81cfe]\n"),
+        [("mute", {"finding": "6f81cfe"}), ("unmute", {"finding": "6f81cfe"})],
+    ),
     "cancel and help": Case(mail("/cancel\n/help\n"), [("cancel", {}), ("help", {})]),
     "non-breaking spaces": Case(mail("\u00a0/test\u00a0build\n"), [("test", {"jobs": ["build"]})]),
     "zero-width spaces": Case(mail("\u200b/test\n"), TEST),

@@ -232,7 +232,7 @@ def test_a_finding_that_nobody_reported_cannot_be_muted(room: Room) -> None:
     room.report(room.store, GROWN)
     room.hear(mail("/mute 1234567\n/unmute 7654321\n"))
     (answer,) = room.letters()
-    assert "Not done: no finding 1234567 was reported for this series." in answer
+    assert f'Not done: "1234567" is no finding of this series; there are {NAME}.' in answer
     assert "Not done: no finding 7654321 is muted for this series." in answer
 
 
