@@ -125,3 +125,23 @@ def load() -> Settings:
     if found.home and not found.home.is_absolute():
         return found.model_copy(update={"home": found.home.absolute()})
     return found
+
+
+def secret(name: str, path: Path | None, given: SecretStr | None) -> str:
+    """Return a secret out of its file, else as it was given in the environment.
+
+    Raises BadSettingError with the setting's name, never with the secret.
+    """
+    try:
+        found = path.read_text("utf-8").strip("\r\n") if path else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSettingError(
+            f"settings are wrong ({name}_file: {path} cannot be read): let this user read it"
+        ) from error
+    whole = found or (given.get_secret_value() if given else "")
+    if not whole:
+        raise BadSettingError(
+            f"settings are wrong ({name}_file: there is no password): name a file that holds it, "
+            f"or set STACKHOG_{name.upper()}"
+        )
+    return whole

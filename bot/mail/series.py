@@ -57,6 +57,14 @@ class Series:
         return not self.missing and self.problem is None
 
     @property
+    def obstacle(self) -> str | None:
+        """Why it cannot be tested, as a sentence; None: it is whole."""
+        if self.missing:
+            missing = numbered(self.missing, f"/{self.total}")
+            return f"the series is not complete, patch {missing} is missing"
+        return f"the series cannot be tested: {self.problem}" if self.problem else None
+
+    @property
     def lead(self) -> Message:
         """The mail that a reply answers: the cover, else the lowest patch, else the reroll."""
         return self.sending.lead

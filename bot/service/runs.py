@@ -14,7 +14,7 @@ from bot.mail.headers import Address, parse_addresses
 from bot.mail.message import Message
 from bot.mail.outbox import Outbox, Place
 from bot.mail.reply import Asker, Sender, compose
-from bot.mail.series import Series, numbered
+from bot.mail.series import Series
 from bot.review import prerequisites, speak
 from bot.review.fingerprint import fingerprint
 from bot.review.jobs import Results
@@ -89,11 +89,8 @@ def _whole(store: Store, lead: str) -> Series:
     series = intake.load(store, lead)
     if series is None:
         raise TheirsError("the series is no longer known")
-    if series.missing:
-        missing = numbered(series.missing, f"/{series.total}")
-        raise TheirsError(f"the series is not complete, patch {missing} did not come")
-    if series.problem:
-        raise TheirsError(f"the series cannot be tested: {series.problem}")
+    if series.obstacle:
+        raise TheirsError(series.obstacle)
     return series
 
 

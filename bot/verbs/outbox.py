@@ -195,24 +195,11 @@ def password(settings: Settings) -> str:
 
     Raises BadSettingError, with the setting's name and never with the password.
     """
-    from bot.settings import BadSettingError  # noqa: PLC0415 - keeps --help instant
+    from bot.settings import secret  # noqa: PLC0415 - keeps --help instant
 
-    path, given = settings.smtp_password_file, settings.smtp_password
     if not settings.smtp_user:
         return ""
-    try:
-        found = path.read_text("utf-8").strip("\r\n") if path else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadSettingError(
-            f"settings are wrong (smtp_password_file: {path} cannot be read): let this user read it"
-        ) from error
-    secret = found or (given.get_secret_value() if given else "")
-    if not secret:
-        raise BadSettingError(
-            f"settings are wrong (smtp_password_file: {settings.smtp_user} has no password): "
-            "name a file that holds it, or set STACKHOG_SMTP_PASSWORD"
-        )
-    return secret
+    return secret("smtp_password", settings.smtp_password_file, settings.smtp_password)
 
 
 def line(letter: Letter) -> str:

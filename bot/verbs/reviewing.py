@@ -13,7 +13,7 @@ from bot.contract import OursError, Outcome, Progress, TheirsError
 from bot.mail.load import load
 from bot.mail.patchtext import patch_texts
 from bot.mail.reply import Sender, compose
-from bot.mail.series import Series, as_json, numbered
+from bot.mail.series import Series, as_json
 from bot.review import (
     allow,
     jobs,
@@ -234,11 +234,8 @@ def pick(found: Sequence[Series], wanted: str | None, path: str) -> Series:
             f"{path} holds {len(found)} series: name one with --series MESSAGE-ID: {names}"
         )
     series = found[0]
-    if series.missing:
-        numbers = numbered(series.missing, f"/{series.total}")
-        raise TheirsError(f"the series is not complete, patch {numbers} is missing from {path}")
-    if series.problem:
-        raise TheirsError(f"the series cannot be tested: {series.problem}")
+    if series.obstacle:
+        raise TheirsError(f"{path}: {series.obstacle}")
     return series
 
 

@@ -28,7 +28,7 @@ from bot.service.hearing import Ears
 from bot.service.intake import Patience
 from bot.service.runs import Voice, own_addresses
 from bot.service.watch import Bot, Runs
-from bot.settings import BadSettingError, Settings
+from bot.settings import BadSettingError, Settings, secret
 from bot.store.database import Store, sqlite
 from bot.verbs import commanding, outbox, reviewing
 from bot.verbs.reviewing import Asked
@@ -63,7 +63,9 @@ def source(url: str, settings: Settings) -> Source:
         case "mbox":
             return Mbox(path)
         case "imap" | "imaps":
-            return Imap(_account(url, settings), _password(settings))
+            account = _account(url, settings)
+            given = settings.imap_password
+            return Imap(account, secret("imap_password", settings.imap_password_file, given))
         case "http" | "https" | "file" | "":
             from bot.mail.archive import Archive  # noqa: PLC0415 - pygit2 only where it is needed
 
@@ -95,23 +97,6 @@ def _account(url: str, settings: Settings) -> Account:
         security=Security.TLS if parts.scheme == "imaps" else Security(settings.imap_security),
         ca=settings.imap_ca,
     )  # fmt: skip
-
-
-def _password(settings: Settings) -> str:
-    path, given = settings.imap_password_file, settings.imap_password
-    try:
-        found = path.read_text("utf-8").strip("\r\n") if path else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadSettingError(
-            f"settings are wrong (imap_password_file: {path} cannot be read): let this user read it"
-        ) from error
-    secret = found or (given.get_secret_value() if given else "")
-    if not secret:
-        raise BadSettingError(
-            "settings are wrong (imap_password_file: there is no password): name a file that "
-            "holds it, or set STACKHOG_IMAP_PASSWORD"
-        )
-    return secret
 
 
 class Workers:

@@ -81,6 +81,13 @@ class Post:
         self.count += 1
         (self.maildir / "new" / f"17000000{self.count:02}.M1.host").write_bytes(raw)
 
+    def deliver_patch(self) -> str:
+        """Deliver a series of one patch; return its Message-ID."""
+        self.desk.repo.edit("mm: one", "mm/vmscan.c", *BUFFER)
+        (self.mail,) = self.desk.repo.mails(self.desk.base)
+        self.deliver(self.mail)
+        return str(message_from_bytes(self.mail)["Message-ID"]).strip("<>")
+
     def ask(self, command: str, parent: str, name: str = "ask@example.org") -> None:
         """Deliver a mail with a command, signed by the author's domain."""
         lines = [
@@ -112,20 +119,12 @@ class Post:
         return done.stdout if words[0] == "outbox" else done.stderr
 
 
-def patch(desk: Desk, what: tuple[str, str] = BUFFER) -> bytes:
-    desk.repo.edit("mm: one", "mm/vmscan.c", *what)
-    (mail,) = desk.repo.mails(desk.base)
-    return mail
-
-
 def test_what_was_asked_for_by_mail_is_answered_by_mail(
     desk: Desk, inbox: tuple[Inbox, int]
 ) -> None:
     taken, port = inbox
     post = Post(desk, port, "send")
-    mail = patch(desk)
-    lead = str(message_from_bytes(mail)["Message-ID"]).strip("<>")
-    post.deliver(mail)
+    lead = post.deliver_patch()
     assert "no rule" in post.watch() or taken.mails == []
     post.ask("/test build stack", lead)
     said = post.watch()
@@ -140,7 +139,7 @@ def test_what_was_asked_for_by_mail_is_answered_by_mail(
     assert "A. Author asked for this run." in body
     assert "> +\tchar text[600];" in body
     post.watch()
-    post.deliver(mail)
+    post.deliver(post.mail)
     post.watch()
     assert len(taken.mails) == 1
 
@@ -150,9 +149,7 @@ def test_a_second_command_gets_the_kept_result_and_a_mute_is_named(
 ) -> None:
     taken, port = inbox
     post = Post(desk, port, "send")
-    mail = patch(desk)
-    lead = str(message_from_bytes(mail)["Message-ID"]).strip("<>")
-    post.deliver(mail)
+    lead = post.deliver_patch()
     post.ask("/test build stack", lead)
     said = post.watch()
     assert "running" in said, said
@@ -170,9 +167,7 @@ def test_by_default_nothing_leaves_and_what_is_approved_does(
 ) -> None:
     taken, port = inbox
     post = Post(desk, port, "moderate")
-    mail = patch(desk)
-    lead = str(message_from_bytes(mail)["Message-ID"]).strip("<>")
-    post.deliver(mail)
+    lead = post.deliver_patch()
     post.ask("/test build stack", lead)
     post.watch()
     assert taken.mails == []

@@ -192,7 +192,7 @@ def test_what_cannot_be_done_is_told_to_whoever_asked_alone(room: Room) -> None:
 def test_a_series_that_is_not_whole_is_not_run(room: Room) -> None:
     room.take(*sending("b", 3, minutes=60)[:2])
     room.ask("ask@x", "b-0")
-    assert room.answer() == ["the series is not complete, patch 2/3, 3/3 did not come"]
+    assert room.answer() == ["the series is not complete, patch 2/3, 3/3 is missing"]
     assert room.lab.made == []
 
 
