@@ -123,14 +123,19 @@ def _run(bot: Bot) -> None:
     if bot.runs is Runs.NONE:
         return
     with bot.store.session() as session:
-        waiting = wishes.waiting(session)
+        waiting = wishes.waiting(session, bot.clock())
     for wanted in waiting:
         if bot.stop():
             return
         if bot.runs is Runs.ASKED and wanted.asked_in is None:
             continue
-        with _logged(f"series {wanted.series}"):
+        try:
             said = runs.answer(bot.store, wanted, bot.tester, bot.voice, bot.outbox, bot.clock())
+        except OursError as error:
+            with bot.store.session() as session:
+                when = wishes.put_off(session, wanted.id, str(error), bot.clock())
+            LOG.warning("series %s: %s (tried again at %s)", wanted.series, error, f"{when:%H:%M}")
+        else:
             LOG.info("series %s: %s", wanted.series, said)
 
 

@@ -165,7 +165,9 @@ class RequestRow(Base):
     command: Mapped[int | None] = mapped_column(ForeignKey("commands.id"))  # None: by scope
     args: Mapped[dict[str, Any]]
     at: Mapped[datetime] = mapped_column(index=True)
-    state: Mapped[str] = mapped_column(String(20), index=True)  # bot/store/requests.py
+    due: Mapped[datetime] = mapped_column(index=True)  # not before: after a failure of ours
+    tries: Mapped[int] = mapped_column(default=0)
+    state: Mapped[str] = mapped_column(String(20), index=True)  # bot/store/wishes.py
     reason: Mapped[str] = mapped_column(Text, default="")
     run: Mapped[str | None] = mapped_column(String(64), index=True)  # key of the run that answers
 

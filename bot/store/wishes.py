@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -12,6 +12,8 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session as Session  # noqa: PLC0414 - callers name it, and no SQL
 
 from bot.store.tables import CommandRow, RequestRow, RunRow
+
+FIRST, LONGEST = timedelta(minutes=5), timedelta(hours=8)  # between two tries of a run
 
 
 class Wish(StrEnum):
@@ -96,24 +98,38 @@ def want(
         known = session.scalar(there)
         if known is not None:
             return known
-    row = RequestRow(series=series, command=command, args=args, at=now, state=Wish.WAITING)
+    row = RequestRow(series=series, command=command, args=args, at=now, due=now, state=Wish.WAITING)
     session.add(row)
     session.flush()
     return row.id
 
 
-def waiting(session: Session) -> tuple[Wanted, ...]:
-    """Return the runs that are wanted: those that somebody asked for first, then by age."""
+def waiting(session: Session, now: datetime | None = None) -> tuple[Wanted, ...]:
+    """Return the runs that are wanted: those that somebody asked for first, then by age.
+
+    ``now`` leaves out what is put off until later.
+    """
     wanted = (
         select(RequestRow, CommandRow.message_id, CommandRow.sender)
         .outerjoin(CommandRow, RequestRow.command == CommandRow.id)
         .where(RequestRow.state == Wish.WAITING)
         .order_by(RequestRow.command.is_(None), RequestRow.at, RequestRow.id)
     )
+    if now is not None:
+        wanted = wanted.where(RequestRow.due <= now)
     return tuple(
         Wanted(row.id, row.series, row.args, mail, sender)
         for row, mail, sender in session.execute(wanted)
     )
+
+
+def put_off(session: Session, number: int, reason: str, now: datetime) -> datetime:
+    """Try a run again later, each time after twice as long; return when."""
+    row = session.get_one(RequestRow, number)
+    row.due = now + min(FIRST * 2**row.tries, LONGEST)
+    row.tries += 1
+    row.reason = reason
+    return row.due
 
 
 def end(session: Session, number: int, state: Wish, reason: str, run: str | None = None) -> None:

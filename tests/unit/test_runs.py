@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +178,18 @@ def test_our_own_failure_is_told_to_nobody_and_tried_again(room: Room) -> None:
     room.lab.error = None
     room.answer()
     assert (len(room.mails()), room.waiting()) == (1, 0)
+
+
+def test_what_failed_by_our_fault_is_put_off_longer_each_time(room: Room) -> None:
+    room.ask("ask@x")
+    waits = []
+    for _ in range(9):
+        with room.store.session() as session:
+            waits.append(wishes.put_off(session, 1, "the disk is full", NOW) - NOW)
+            assert wishes.waiting(session, NOW) == ()
+            assert len(wishes.waiting(session, NOW + waits[-1])) == 1
+    assert waits[:3] == [timedelta(minutes=5), timedelta(minutes=10), timedelta(minutes=20)]
+    assert waits[-1] == timedelta(hours=8)
 
 
 def test_what_cannot_be_done_is_told_to_whoever_asked_alone(room: Room) -> None:

@@ -206,6 +206,8 @@ def upgrade() -> None:
         sa.Column("command", sa.Integer(), nullable=True),
         sa.Column("args", sa.JSON(), nullable=False),
         sa.Column("at", sa.DateTime(), nullable=False),
+        sa.Column("due", sa.DateTime(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("run", sa.String(length=64), nullable=True),
@@ -214,6 +216,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("requests", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_requests_at"), ["at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_requests_due"), ["due"], unique=False)
         batch_op.create_index(batch_op.f("ix_requests_run"), ["run"], unique=False)
         batch_op.create_index(batch_op.f("ix_requests_series"), ["series"], unique=False)
         batch_op.create_index(batch_op.f("ix_requests_state"), ["state"], unique=False)
@@ -253,6 +256,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_requests_state"))
         batch_op.drop_index(batch_op.f("ix_requests_series"))
         batch_op.drop_index(batch_op.f("ix_requests_run"))
+        batch_op.drop_index(batch_op.f("ix_requests_due"))
         batch_op.drop_index(batch_op.f("ix_requests_at"))
 
     op.drop_table("requests")
