@@ -105,6 +105,8 @@ class Outbox:
             keys = () if rows.stopped(session) else rows.due(session, now)
         found, clock = [], _clock(now)
         for key in keys:
+            if self.stopped():
+                break
             go_on = self._deliver(self._dial, key, clock)
             found.append(self.get(key))
             if not go_on:
