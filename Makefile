@@ -1,7 +1,7 @@
 # stackhog: `make demo` and `make test` set up all they need.
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench setup lock clean
-.PHONY: start warm cold stack stress
+.PHONY: help demo test check bench fuzz setup lock clean
+.PHONY: start warm cold stack stress mail
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,6 +13,7 @@ help:
 	@echo 'make test   all tests, the real kernel included'
 	@echo 'make check  lint, types and unit tests, in under a minute'
 	@echo 'make bench  the figures, as ratios within one run'
+	@echo 'make fuzz   forty minutes of hostile mail'
 	@echo 'make lock   renew requirements/lock.txt'
 
 setup: $(READY)
@@ -41,10 +42,14 @@ check: setup
 
 # `make bench stack` runs one of them
 bench: setup
-	$(VENV)/bin/python -m tests.bench $(filter start warm cold stack stress,$(MAKECMDGOALS))
+	$(VENV)/bin/python -m tests.bench $(filter start warm cold stack stress mail,$(MAKECMDGOALS))
 
-start warm cold stack stress:
+start warm cold stack stress mail:
 	@:
+
+# `python -m tests.fuzz mail 3600` runs one of them for so many seconds
+fuzz: setup
+	$(VENV)/bin/python -m tests.fuzz
 
 lock:
 	$(VENV)/bin/python -m pip install --quiet uv

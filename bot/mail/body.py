@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import binascii
+import io
 from collections.abc import Iterator
 from email.message import Message as Mail
+from itertools import islice
 
+from bot.mail import headers
+
+LINES = 400_000  # of one mail; the longest patches, generated headers, have 100,000
 # attachments that hold text under another name
 _PATCH_NAMES = (".patch", ".diff", ".txt")
 # what the standard library is known to raise on hostile MIME headers
@@ -13,6 +18,8 @@ ODD = (
     ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError,
     binascii.Error,
 )  # fmt: skip
+# Python has codecs of these names, which are no charsets of mail; punycode takes quadratic time
+_NO_CHARSETS = frozenset({"punycode", "idna", "unicode_escape", "raw_unicode_escape"})
 
 
 def text_of(mail: Mail) -> tuple[bytes, str]:
@@ -29,7 +36,12 @@ def text_of(mail: Mail) -> tuple[bytes, str]:
             continue
         charset = charset or _charset(part)
         parts.append(payload if payload.endswith(b"\n") else payload + b"\n")
-    return b"".join(parts), charset
+    return first_lines(b"".join(parts)), charset
+
+
+def first_lines(data: bytes) -> bytes:
+    """Return what is looked at of a text, LINES lines: each takes memory of its own."""
+    return data if data.count(b"\n") <= LINES else b"".join(islice(io.BytesIO(data), LINES))
 
 
 def _text_parts(mail: Mail) -> Iterator[Mail]:
@@ -39,7 +51,8 @@ def _text_parts(mail: Mail) -> Iterator[Mail]:
         parts = []
     for part in parts:
         try:
-            kind, name = part.get_content_type(), str(part.get_filename() or "").lower()
+            kind = part.get_content_type()
+            name = headers.decoded(str(part.get_filename() or "")).lower()
         except ODD:
             kind, name = "text/plain", ""
         plain = kind.startswith("text/") and kind != "text/html"
@@ -54,7 +67,7 @@ def _payload(part: Mail) -> bytes:
         found = None
     decoded = _without_carriage_returns(found if isinstance(found, bytes) else b"")
     flowed, delete_space = _flowed(part)
-    return unflow(decoded, delete_space=delete_space) if flowed else decoded
+    return unflow(first_lines(decoded), delete_space=delete_space) if flowed else decoded
 
 
 def _without_carriage_returns(data: bytes) -> bytes:
@@ -72,6 +85,16 @@ def _charset(part: Mail) -> str:
         return part.get_content_charset() or ""
     except ODD:
         return ""
+
+
+def decoded(data: bytes, charset: str) -> str:
+    """Decode by the declared charset when it works, else by guess; can always be encoded."""
+    named = "" if charset.replace("-", "_") in _NO_CHARSETS else charset
+    try:
+        text = data.decode(named or "utf-8")
+    except (LookupError, ValueError):
+        text = headers.as_text(data)
+    return text.encode("utf-8", "replace").decode()  # utf-7 and its like can make surrogates
 
 
 def _flowed(part: Mail) -> tuple[bool, bool]:

@@ -15,6 +15,8 @@ _HEADER = re.compile(
     rb"|--- |\+\+\+ |Binary files |GIT binary patch)"
 )
 _BINARY = re.compile(rb"(literal|delta) \d+\r?$")
+# by the first character of a line of a hunk: lines that it takes of the old and the new file
+_TAKES = {b" ": (1, 1), b"\r": (1, 1), b"-": (1, 0), b"+": (0, 1), b"\\": (0, 0)}
 _SIGNATURE = re.compile(rb"--? ?\r?$")
 # an empty file, which is all header: the id of no content, in SHA-1 or SHA-256
 _EMPTY = re.compile(
@@ -179,7 +181,7 @@ def _body(lines: list[bytes], number: int, head: re.Match[bytes]) -> tuple[int, 
             return at, f"the mail ends inside a hunk (lines left: {max(old, new)})"
         # an empty line is context whose one space a mailer stripped (git apply takes it)
         mark = lines[at][:1] or b" "
-        takes = {b" ": (1, 1), b"\r": (1, 1), b"-": (1, 0), b"+": (0, 1), b"\\": (0, 0)}.get(mark)
+        takes = _TAKES.get(mark)
         if takes is None or takes[0] > old or takes[1] > new:
             return at, f"a line is cut or wrapped inside a hunk (lines left: {max(old, new)})"
         old, new = old - takes[0], new - takes[1]

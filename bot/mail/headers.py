@@ -7,17 +7,22 @@ header parser raises on some of what real archives hold.
 from __future__ import annotations
 
 import re
+import sys
+from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.errors import HeaderParseError
 from email.message import Message as Mail
 from email.utils import getaddresses, parsedate_to_datetime
+from functools import lru_cache
 
 from liblore.utils import clean_header
 
 # longest value that is looked at: the regular expressions behind are not all linear
 LINE_LIMIT = 998  # RFC 5322, 2.1.1
 LIST_LIMIT = 128 * 1024
+IDS = 1000  # message-ids of one header that are kept
+HOPS = 100  # servers that a mail came through, RFC 5321, 6.3
 # control characters, lone surrogates, and what reorders text on a terminal
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]+")
 _ID = re.compile(r"<([^<>]+)>")
@@ -54,15 +59,18 @@ def as_text(raw: bytes) -> str:
 def raw_values(mail: Mail, name: str, limit: int = LINE_LIMIT) -> tuple[str, ...]:
     """Return the undecoded values of every header of that name."""
     wanted = name.lower()
-    found = (str(value)[:limit] for key, value in mail.raw_items() if key.lower() == wanted)
-    return tuple(as_text(value.encode("utf-8", "surrogateescape")) for value in found)
+    named = [str(value)[:limit] for key, value in mail.raw_items() if key.lower() == wanted]
+    return tuple(
+        value if value.isascii() else as_text(value.encode("utf-8", "surrogateescape"))
+        for value in named
+    )
 
 
 def decoded(value: str) -> str:
     """Decode RFC 2047 words; what cannot be decoded stays as it is."""
     try:
         return printable(clean_header(value))
-    except (HeaderParseError, ValueError, LookupError):
+    except (HeaderParseError, ValueError, LookupError, TypeError):  # TypeError: liblore's slip
         return printable(value)
 
 
@@ -73,6 +81,15 @@ def text(mail: Mail, name: str) -> str:
 
 def parse_addresses(value: str) -> tuple[Address, ...]:
     """Return the mailboxes of an address list; broken ones are left out."""
+    return _kept(value) if len(value) <= LINE_LIMIT else _mailboxes(value)
+
+
+@lru_cache(1000)  # the mails of a series go to the same people
+def _kept(value: str) -> tuple[Address, ...]:
+    return _mailboxes(value)
+
+
+def _mailboxes(value: str) -> tuple[Address, ...]:
     try:
         pairs = getaddresses([printable(value)])
     except (ValueError, IndexError, TypeError, RecursionError):
@@ -89,9 +106,15 @@ def _address(name: str, email: str) -> Address:
 
 
 def addresses(mail: Mail, name: str) -> tuple[Address, ...]:
-    """Return the mailboxes of all headers of that name, in order."""
-    values = raw_values(mail, name, LIST_LIMIT)
-    return tuple(one for value in values for one in parse_addresses(value))
+    """Return the mailboxes of all headers of that name, in order, LIST_LIMIT in all."""
+    found: list[Address] = []
+    left = LIST_LIMIT
+    for value in raw_values(mail, name, LIST_LIMIT):
+        found += parse_addresses(value[:left])
+        left -= len(value)
+        if left <= 0:
+            break
+    return tuple(found)
 
 
 def sender(mail: Mail) -> Address:
@@ -103,9 +126,13 @@ def sender(mail: Mail) -> Address:
 
 
 def message_ids(mail: Mail, name: str) -> tuple[str, ...]:
-    """Return the message-ids in a header, in order, without angle brackets."""
-    values = raw_values(mail, name, LIST_LIMIT)
-    return tuple(printable(one) for value in values for one in _ID.findall(value))
+    """Return the message-ids in a header, in order, without angle brackets.
+
+    Of very many the last, which are the nearest ancestors; one that is too long is none.
+    """
+    values = raw_values(mail, name, sys.maxsize)
+    found = (printable(one[1]) for value in values for one in _ID.finditer(value[-LIST_LIMIT:]))
+    return tuple(deque((one for one in found if 0 < len(one) <= LINE_LIMIT), IDS))
 
 
 def parse_date(value: str) -> datetime | None:
@@ -121,6 +148,9 @@ def parse_date(value: str) -> datetime | None:
 
 def date(mail: Mail) -> datetime:
     """Return when the mail was written: Date, else the last Received, else 1970."""
-    written = [parse_date(value) for value in raw_values(mail, "Date")[:1]]
-    received = [parse_date(v.rpartition(";")[2].strip()) for v in raw_values(mail, "Received")]
-    return next((one for one in written if one), None) or max(filter(None, received), default=NEVER)
+    for value in raw_values(mail, "Date")[:1]:
+        written = parse_date(value)
+        if written:
+            return written
+    stamps = (value.rpartition(";")[2].strip() for value in raw_values(mail, "Received")[:HOPS])
+    return max(filter(None, map(parse_date, stamps)), default=NEVER)

@@ -14,6 +14,8 @@ from pygit2.enums import ObjectType, SortMode
 
 from bot.mail.refusal import NotMailError, left_out
 
+OFTEN = 1000  # commits after which libgit2 forgets those it has read; it keeps up to 256 MiB
+
 
 def epochs(path: Path) -> tuple[Path, ...]:
     """Return the git repositories at a path, newest first: itself, or NAME/git/N.git."""
@@ -55,7 +57,10 @@ def _epoch(path: Path, taken_back: set[pygit2.Oid], limit: int) -> Iterator[byte
     repository = pygit2.Repository(str(path))
     if repository.is_empty or repository.head_is_unborn:
         return
-    for commit in repository.walk(repository.head.target, SortMode.TOPOLOGICAL):
+    walk = repository.walk(repository.head.target, SortMode.TOPOLOGICAL)
+    for number, commit in enumerate(walk):
+        if number % OFTEN == 0:
+            repository.free()
         for entry in commit.tree:
             if entry.type != ObjectType.BLOB:
                 continue

@@ -6,19 +6,14 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from email import message_from_bytes
 from email.message import Message as Mail
-from email.parser import BytesHeaderParser
-from email.policy import compat32
 
-from liblore.utils import parse_message
-
-from bot.mail import body, diff, headers, subject
+from bot.mail import body, diff, headers, mime, subject
 from bot.mail.headers import Address
 from bot.mail.subject import Label
 
 _SUBJECT = re.compile(rb"(?im)^subject:(.*(?:\n[ \t].*)*)")
-PARTS = 2000  # lines that may be MIME boundaries; above, the parts are not looked at
+TOO_LONG = f"the mail has {body.LINES:,} lines or more, the rest of them was not looked at"
 _DIFFSTAT = re.compile(
     r"(?m)^ (\d{1,9}) files? changed\b"
     r"(?:, (\d{1,9}) insertions?\(\+\))?(?:, (\d{1,9}) deletions?\(-\))?"
@@ -70,15 +65,19 @@ def may_be_patch(raw: bytes) -> bool:
 
 
 def parse(raw: bytes) -> Message:
-    """Read one raw mail; never fails, what is missing or broken gets a stand-in."""
+    """Read one raw mail; never fails, what is missing or broken gets a stand-in.
+
+    Of very many lines the first are read; the rest is damage to the diff.
+    """
     unified = raw.replace(b"\r\n", b"\n")  # as git mailsplit does
-    mail = _parsed(unified)
+    mail = mime.parsed(body.first_lines(unified))
     content, charset = body.text_of(mail)
     lines = content.removesuffix(b"\n").split(b"\n")
     found = diff.find(lines)
     first, last = (found.first, found.last) if found.last > found.first else (len(lines),) * 2
-    above = _decoded(_joined(lines[:first]), charset)
-    short = _shortened(found, above, signed=diff.ends_signed(lines, last))
+    above = body.decoded(_joined(lines[:first]), charset)
+    long = max(unified.count(b"\n"), content.count(b"\n")) >= body.LINES
+    short = TOO_LONG if long else _shortened(found, above, signed=diff.ends_signed(lines, last))
     title = headers.text(mail, "Subject")
     ids = headers.message_ids(mail, "Message-ID") or _bare_id(mail)
     return Message(
@@ -94,7 +93,7 @@ def parse(raw: bytes) -> Message:
         date=headers.date(mail),
         above=above,
         diff=_joined(lines[first:last]),
-        below=_decoded(_joined(lines[last:]), charset),
+        below=body.decoded(_joined(lines[last:]), charset),
         damage=found.damage or short,
     )
 
@@ -116,32 +115,11 @@ def _shortened(found: diff.Diff, above: str, *, signed: bool) -> str | None:
     return None
 
 
-def _parsed(raw: bytes) -> Mail:
-    if raw.count(b"\n--") > PARTS:
-        bare = BytesHeaderParser(policy=compat32).parsebytes(raw)
-        if bare.get_content_maintype() != "text":
-            return bare
-    try:
-        mail = parse_message(raw)
-        for part in mail.walk():  # the structured parser shows its holes here
-            part.get("Content-Type")
-            part.get("Content-Transfer-Encoding")
-    except body.ODD:
-        return _parsed_plainly(raw)
-    return mail
-
-
-def _parsed_plainly(raw: bytes) -> Mail:
-    try:
-        return message_from_bytes(raw, policy=compat32)
-    except body.ODD:  # parts nested without end: its headers must do
-        return BytesHeaderParser(policy=compat32).parsebytes(raw)
-
-
 def _bare_id(mail: Mail) -> tuple[str, ...]:
     """Return a Message-ID that was written without its angle brackets."""
     value = headers.text(mail, "Message-ID").strip("<>")
-    return (value,) if value and " " not in value else ()
+    whole = 0 < len(value) < headers.LINE_LIMIT - 1  # the value was not cut
+    return (value,) if whole and " " not in value else ()
 
 
 def _ancestors(mail: Mail, own: tuple[str, ...]) -> tuple[str, ...]:
@@ -153,13 +131,4 @@ def _ancestors(mail: Mail, own: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _joined(lines: list[bytes]) -> bytes:
-    return b"".join(line + b"\n" for line in lines)
-
-
-def _decoded(data: bytes, charset: str) -> str:
-    """Decode by the declared charset when it works, else by guess."""
-    try:
-        text = data.decode(charset or "utf-8")
-    except (LookupError, ValueError):
-        text = headers.as_text(data)
-    return text.encode("utf-8", "replace").decode()  # utf-7 and its like can make surrogates
+    return b"\n".join((*lines, b""))

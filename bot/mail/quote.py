@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from unidiff.errors import UnidiffParseError
@@ -50,6 +50,23 @@ def hunks(diff: bytes) -> tuple[Hunk, ...]:
     except UnidiffParseError:
         return ()
     return tuple(_hunk(file.path, hunk) for file in patch for hunk in file)
+
+
+def removed(diffs: Iterable[bytes]) -> frozenset[str]:
+    """Return the files that diffs, one on top of the other, delete or rename in the end."""
+    gone: set[str] = set()
+    for diff in diffs:
+        try:
+            patch = PatchSet(diff.decode("utf-8", errors="replace"))
+        except UnidiffParseError:
+            continue
+        for file in patch:
+            gone.discard(file.path)
+            if file.is_removed_file:
+                gone.add(file.path)
+            elif file.is_rename:
+                gone.add(file.source_file.removeprefix("a/"))
+    return frozenset(gone)
 
 
 def _hunk(file: str, hunk: DiffHunk) -> Hunk:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from email import message_from_bytes
 from email.message import Message as Mail
-from email.parser import BytesHeaderParser
-from email.policy import compat32
 from itertools import groupby, islice
 
-from bot.mail import body, diff, headers, htmltext
-from bot.mail.message import PARTS
+from bot.mail import body, diff, htmltext, mime
 
 LIMIT = 2 * 1024 * 1024  # bytes of text that are looked at; a mail with commands is short
 TRIED = 16  # lines between diffs that are looked at
@@ -39,13 +35,7 @@ Line = tuple[int, str]  # number in the text, from 1; without what is invisible
 
 def parsed(raw: bytes) -> Mail:
     """Read a raw mail; never fails. One of too many parts has headers alone."""
-    unified = raw.replace(b"\r\n", b"\n")
-    if unified.count(b"\n--") <= PARTS:
-        try:
-            return message_from_bytes(unified, policy=compat32)
-        except body.ODD:
-            pass
-    return BytesHeaderParser(policy=compat32).parsebytes(unified)
+    return mime.parsed(body.first_lines(raw.replace(b"\r\n", b"\n")))
 
 
 def lines(mail: Mail) -> tuple[Line, ...]:
@@ -101,19 +91,12 @@ def _text(part: Mail, *, html: bool) -> str:
     except body.ODD:
         payload, charset, form, delete = part.get_payload(), "utf-8", None, None
     data = payload if isinstance(payload, bytes) else str(payload).encode("utf-8", "replace")
-    text = _decoded(data[:LIMIT], charset).replace("\r\n", "\n")
+    text = body.decoded(data[:LIMIT], charset).replace("\r\n", "\n")
     if html:
         return htmltext.text(text)
     if str(form).lower() == "flowed":
         return _unflowed(text, delete_space=str(delete).lower() == "yes")
     return text
-
-
-def _decoded(data: bytes, charset: str) -> str:
-    try:
-        return data.decode(charset)
-    except (LookupError, ValueError):
-        return headers.as_text(data)
 
 
 def _unflowed(text: str, *, delete_space: bool) -> str:

@@ -107,9 +107,7 @@ def _read(
     return list(letters.values()), known
 
 
-def _letter(
-    raw: bytes, own: Sequence[str], settings: Settings, resolve: Resolve
-) -> _Letter | None:
+def _letter(raw: bytes, own: Sequence[str], settings: Settings, resolve: Resolve) -> _Letter | None:
     found = commands.find(raw, own)
     if not found:
         return None

@@ -19,7 +19,7 @@ from bot.review import plan
 from bot.settings import load as load_settings
 from bot.verbs.wiring import worker_config
 from policies import kernels
-from tests.bench import stack, stress
+from tests.bench import bigtree, mail, stack, stress
 from tests.gitmail import Repo
 from workers import baseline, layers, make, process, sandbox, trees
 from workers.baseline import Base
@@ -158,11 +158,17 @@ def stack_figures() -> None:
     stack.run(say)
 
 
+def mail_figures() -> None:
+    """Measure the way from mail to series, and from a series to its base."""
+    mail.run(say)
+    bigtree.run(say)
+
+
 def main() -> None:
     """Run all, or the benches named on the command line."""
     benches = {
         "start": start_time, "warm": warm_review, "cold": cold_baseline,
-        "stack": stack_figures, "stress": stress.run,
+        "stack": stack_figures, "stress": stress.run, "mail": mail_figures,
     }  # fmt: skip
     for name in sys.argv[1:] or benches:
         benches[name]()
