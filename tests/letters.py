@@ -45,7 +45,7 @@ def letter(
     return ("\n".join(lines) + f"\n{headers}\n{body}").encode()
 
 
-def sending(
+def sending(  # noqa: PLR0913 - each is a property of a sending
     name: str,
     total: int,
     *,
