@@ -50,19 +50,33 @@ class Bot:
     stop: Callable[[], bool]  # whether the operator wants us to end
 
 
-def round_(bot: Bot, sources: Sequence[Source]) -> int:
-    """Take in what came, and do what follows from it; return how many mails were new.
+@dataclass(frozen=True)
+class Round:
+    """What one round came to."""
+
+    new: int  # mails
+    broken: tuple[str, ...]  # sources that could not be read
+
+
+def round_(bot: Bot, sources: Sequence[Source]) -> Round:
+    """Take in what came, and do what follows from it.
 
     What fails by our fault is logged and left for the next round.
     """
-    new = sum(_read(bot, source) for source in sources)
+    new, broken = 0, []
+    for source in sources:
+        try:
+            new += _read(bot, source)
+        except StackhogError as error:
+            LOG.warning("%s: %s", source.name, error)
+            broken.append(source.name)
     _settle(bot)
     for step in (_hear, _complete, _decide, _run, _send):
         if bot.stop():
             break
         with _logged(step.__name__.strip("_")):
             step(bot)
-    return new
+    return Round(new, tuple(broken))
 
 
 @contextmanager
@@ -78,16 +92,15 @@ def _read(bot: Bot, source: Source) -> int:
     new = 0
     with bot.store.session() as session:
         cursor = cursors.get(session, source.name)
-    with _logged(source.name):
-        for number, fetched in enumerate(source.follow(cursor), 1):
-            taken = intake.take(bot.store, source.name, fetched, bot.clock(), bot.ears.own)
-            new += taken.new
-            if taken.message.message_id.startswith(PREFIX):
-                bot.outbox.confirm(taken.message.message_id, bot.clock())
-            if number % AT_ONCE == 0:
-                _settle(bot)
-            if bot.stop():
-                break
+    for number, fetched in enumerate(source.follow(cursor), 1):
+        taken = intake.take(bot.store, source.name, fetched, bot.clock(), bot.ears.own)
+        new += taken.new
+        if taken.message.message_id.startswith(PREFIX):
+            bot.outbox.confirm(taken.message.message_id, bot.clock())
+        if number % AT_ONCE == 0:
+            _settle(bot)
+        if bot.stop():
+            break
     return new
 
 

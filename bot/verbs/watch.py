@@ -9,6 +9,8 @@ from contextlib import ExitStack
 
 import click
 
+EXIT_OURS = 3  # a source could not be read
+
 
 @click.command(epilog="Example: stackhog watch --once maildir:/var/mail/lists")
 @click.argument("urls", metavar="SOURCE…", nargs=-1)
@@ -50,9 +52,11 @@ def command(urls: tuple[str, ...], once: bool, runs: str) -> None:  # noqa: FBT0
             kept.enter_context(fleet)
         bot = watching.bot_of(settings, fleet, Runs(runs), stop)
         while not stop.is_set():
-            new = round_(bot, sources)
+            done = round_(bot, sources)
             if once or "-" in wanted:
-                click.echo(f"{new} new mails", err=True)
+                click.echo(f"{done.new} new mails", err=True)
+                if done.broken:
+                    sys.exit(EXIT_OURS)
                 break
-            if not new:
+            if not done.new:
                 watching.pause(sources, settings.poll_seconds, stop)

@@ -183,3 +183,10 @@ def test_a_watch_without_sources_says_what_is_missing(tmp_path: Path) -> None:
     done = desk.run("watch", "--once")
     assert done.returncode == 2
     assert "sources" in one_line(done.stderr)
+
+
+def test_a_source_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, None, tmp_path / "none", "")  # type: ignore[arg-type] # no repository
+    done = desk.run("watch", "--once", "--run", "none", str(tmp_path / "nothing"))
+    assert done.returncode == 3
+    assert "is no public-inbox v2 archive: check `sources`" in done.stderr
