@@ -25,6 +25,7 @@ IDS = 1000  # message-ids of one header that are kept
 HOPS = 100  # servers that a mail came through, RFC 5321, 6.3
 # control characters, lone surrogates, and what reorders text on a terminal
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]+")
+_LESS = "\x01"  # for "<": with an address in it clean_header takes a text for an address list
 _ID = re.compile(r"<([^<>]+)>")
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -69,7 +70,7 @@ def raw_values(mail: Mail, name: str, limit: int = LINE_LIMIT) -> tuple[str, ...
 def decoded(value: str) -> str:
     """Decode RFC 2047 words; what cannot be decoded stays as it is."""
     try:
-        return printable(clean_header(value))
+        return printable(clean_header(value.replace("<", _LESS)).replace(_LESS, "<"))
     except (HeaderParseError, ValueError, LookupError, TypeError):  # TypeError: liblore's slip
         return printable(value)
 
@@ -99,9 +100,7 @@ def _mailboxes(value: str) -> tuple[Address, ...]:
 
 def _address(name: str, email: str) -> Address:
     mailbox = re.sub(r"[<>\s]", "", email)
-    # without brackets clean_header takes the name for no address list, and stays linear
-    bare = re.sub(r"[<>]", "", name[:LINE_LIMIT])
-    plain = re.sub(r"[<>]", "", decoded(bare)).strip(" \"'")
+    plain = re.sub(r"[<>]", "", decoded(name[:LINE_LIMIT])).strip(" \"'")
     return Address(plain or mailbox, mailbox)
 
 

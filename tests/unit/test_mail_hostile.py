@@ -95,6 +95,11 @@ def test_a_subject_is_one_line_and_moves_no_cursor(subject: str) -> None:
     assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]", found.subject)
 
 
+@pytest.mark.parametrize("text", ['a, b <x@y> (c) "d"', "(" * 900 + "<x@y>"], ids=len)
+def test_a_subject_with_an_address_in_it_is_no_address_list(text: str) -> None:
+    assert checked(letter(f"[PATCH] =?utf-8?q?=C3=A4?= {text}")).subject == f"[PATCH] ä {text}"
+
+
 @pytest.mark.parametrize(
     ("written", "wanted"),
     [
