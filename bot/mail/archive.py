@@ -1,220 +1,162 @@
 """Follows a public-inbox v2 archive in git (public-inbox-v2-format(5)), by URL or by path.
 
-Each epoch is a repository of its own, URL/0, URL/1, …; a new one begins when the last has grown
-large. The cursor is the last commit that was handed out of each. What was purged or edited
-upstream rewrites history: then reading goes on from the newest commit that is still there.
+Each epoch is a repository of its own; a new one begins when the last has grown large. The
+cursor is the last commit that was handed out of each.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-import shutil
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pygit2
-from pygit2.enums import ObjectType, RepositoryOpenFlag, SortMode
 
-from bot.errors import OursError
-from bot.mail import inbox
+from bot.mail import inbox, sources, web
+from bot.mail.clones import ArchiveError, Clones, StoppedError
 from bot.mail.following import Fetched
-from bot.mail.refusal import left_out
-from bot.mail.sources import MAIL_LIMIT
 
-HEADS = "+refs/heads/*:refs/heads/*"
-OLDER = 100  # commits in a row that are too old: then all are; times are not quite in order
-EPOCHS = 1000  # more than any list has
-_GONE = re.compile(r"(?i)404|not found|unexpected http status|does not (appear|exist)")
-_NETWORK = re.compile(r"(?i)connect|resolve|timed? ?out|http|socket|ssl|certificate|proxy|refused")
-
-
-class ArchiveError(OursError):
-    """An archive cannot be read for now."""
+Place = tuple[int, Path]  # number and repository of an epoch
 
 
 class Archive:
-    """A public-inbox v2 archive; ``keep`` is where clones of one that is a URL go.
+    """A public-inbox v2 archive: a URL, NAME with NAME/git/N.git below it, or one repository.
 
-    ``since`` is how far back an archive is read that was never read before; None: all of it.
+    ``keep`` is where clones of a URL go. ``since`` is how far back an archive is read that was
+    never read before, by the time of its commits; None: all of it. When ``stop`` is set, wait()
+    returns and a fetch ends.
     """
 
-    def __init__(self, place: str, keep: Path, since: datetime | None = None) -> None:
+    def __init__(
+        self,
+        place: str,
+        keep: Path,
+        since: datetime | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
         self._place, self._since = place.rstrip("/"), since
-        self._remote = urlsplit(place).scheme in {"http", "https"}
-        digest = hashlib.sha256(self._place.encode()).hexdigest()[:16]
-        self._keep = keep / digest
+        self._stop = stop or threading.Event()
+        parts = urlsplit(place)
+        self._path = Path(unquote(parts.path) if parts.scheme == "file" else place)
+        self._clones: Clones | None = None
+        if parts.scheme in {"http", "https"}:
+            digest = hashlib.sha256(web.shown(self._place).encode()).hexdigest()[:16]
+            self._clones = Clones(self._place, keep / digest, self._stop.is_set)
+        # epoch → commit of the cursor and newest commit, where nothing is between them to read
+        self._ended: dict[int, tuple[str | None, str]] = {}
 
     @property
     def name(self) -> str:
         """What its cursor is kept under."""
-        return f"archive:{self._place}"
+        return f"archive:{web.shown(self._place)}"
 
     def follow(self, cursor: str) -> Iterator[Fetched]:
         """Yield what came since the cursor, oldest first. Raises ArchiveError."""
-        done: dict[str, str] = json.loads(cursor) if cursor else {}
-        known = [int(number) for number in done]
-        for number, path in self._epochs(max(known) if known else self._first()):
-            try:
-                repository = _opened(path)
-                for raw, commit in _since(repository, done.get(str(number)), self._since):
-                    done[str(number)] = commit
-                    yield Fetched(raw, json.dumps(done, sort_keys=True))
-            except (pygit2.GitError, KeyError, ValueError, OSError) as error:
-                self._give_up(path)
-                raise ArchiveError(
-                    f"{path} cannot be read by git ({error}): "
-                    + (
-                        "it is cloned anew the next time"
-                        if self._remote
-                        else "run `git fsck` in it"
-                    )
-                ) from error
+        done = _read(cursor)
+        try:
+            places, trouble = self._places(max(done, default=None))
+        except StoppedError:
+            return
+        yield from self._hand_out(places, done)
+        if trouble:
+            raise trouble
 
     def wait(self, seconds: float) -> None:
-        """Sleep: an archive in git does not tell of new mail."""
-        time.sleep(seconds)
+        """Wait so many seconds, or for the stop: an archive in git does not tell of new mail."""
+        self._stop.wait(seconds)
 
-    def _first(self) -> int:
-        """Return the epoch to begin with: the last one, where not everything is to be read."""
-        if not self._remote or self._since is None:
-            return 0
-        number = 0
-        while number < EPOCHS and self._exists(number + 1):
-            number += 1
-        return number
+    def _hand_out(self, places: list[Place], done: dict[int, str]) -> Iterator[Fetched]:
+        taken_back: set[pygit2.Oid] = set()  # an epoch takes back mails of those before it too
+        plan = []
+        for number, path in reversed(places):
+            with self._reading(path):
+                newest = str(inbox.head(inbox.opened(path)))
+                if self._ended.get(number) == (done.get(number), newest):
+                    continue  # what is there was too large, or only takes mails back
+                found = inbox.unread(path, done.get(number), self._since, taken_back)
+                plan.append((number, path, newest, found))
+        for number, path, newest, found in reversed(plan):
+            with self._reading(path):
+                for raw, commit in found.mails(sources.MAIL_LIMIT):
+                    done[number] = commit
+                    yield Fetched(raw, json.dumps(done, sort_keys=True))
+            self._ended[number] = (done.get(number), newest)
 
-    def _exists(self, number: int) -> bool:
-        with tempfile.TemporaryDirectory(prefix="stackhog-") as name:
-            empty = pygit2.init_repository(name, bare=True)
-            try:
-                empty.remotes.create_anonymous(f"{self._place}/{number}").list_heads(proxy=True)
-            except pygit2.GitError as error:
-                if _GONE.search(str(error)):
-                    return False
-                raise ArchiveError(
-                    f"{self._place}/{number} cannot be reached ({error}): it is tried again"
-                ) from error
-        return True
+    def _places(self, first: int | None) -> tuple[list[Place], ArchiveError | None]:
+        """Return the epochs from the first one on, up to date, and why there are no more.
 
-    def _epochs(self, first: int) -> Iterator[tuple[int, Path]]:
-        """Yield number and repository of each epoch from the first one on, up to date."""
-        if not self._remote:
-            found = inbox.epochs(Path(urlsplit(self._place).path))
-            if not found:
+        Raises ArchiveError where there is none, StoppedError.
+        """
+        if self._clones is None:
+            with self._reading(self._path):
+                found = [(_number(path), path) for path in inbox.epochs(self._path)]
+            places = sorted(one for one in found if one[0] >= (first or 0))
+            if not places:
                 raise ArchiveError(f"{self._place} is no public-inbox v2 archive: check `sources`")
-            paths = sorted((_number(path), path) for path in found)
-            yield from ((number, path) for number, path in paths if number >= first)
-            return
-        for number in range(first, EPOCHS):
-            path = self._keep / f"{number}.git"
-            if not self._fetched(number, path):
-                if number == first:
-                    raise ArchiveError(
-                        f"{self._place}/{number} is no git repository: check `sources`"
-                    )
-                return
-            yield number, path
+            return places, None
+        numbers = self._clones.numbers(first or 0)
+        if first is None and self._since is not None:
+            places, trouble = self._lately(self._clones, numbers, self._since), None
+        else:
+            places, trouble = _brought(self._clones, numbers)
+        if not places or (first is not None and places[0][0] != first):
+            shown = f"{web.shown(self._place)}/{first or 0}"
+            raise ArchiveError(f"{shown} is no git repository: check `sources`")
+        return places, trouble
 
-    def _fetched(self, number: int, path: Path) -> bool:
-        """Clone an epoch or bring it up to date; False where there is none of that number."""
-        url = f"{self._place}/{number}"
-        fresh = path.with_suffix(".new")
+    def _lately(self, clones: Clones, numbers: list[int], since: datetime) -> list[Place]:
+        """Return the epochs that have mail since a time; no older one is cloned."""
+        places: list[Place] = []
+        for number in reversed(numbers):
+            path = clones.bring(number)
+            if path is None:
+                continue
+            places.append((number, path))
+            with self._reading(path):
+                if inbox.reaches(path, since):
+                    break
+        return places[::-1]
+
+    @contextmanager
+    def _reading(self, path: Path) -> Iterator[None]:
         try:
-            if path.is_dir():
-                _fetch(_opened(path), url)
-                return True
-            shutil.rmtree(fresh, ignore_errors=True)
-            _fetch(pygit2.init_repository(str(fresh), bare=True), url)
-            fresh.rename(path)  # a clone that was cut is not taken for a whole one
-        except pygit2.GitError as error:
-            if not path.is_dir() and _GONE.search(str(error)):
-                shutil.rmtree(fresh, ignore_errors=True)
-                return False
-            if path.is_dir() and not _NETWORK.search(str(error)):
-                self._give_up(path)
-            raise ArchiveError(f"{url} cannot be fetched ({error}): it is tried again") from error
-        return True
+            yield
+        except (pygit2.GitError, KeyError, ValueError, OSError) as error:
+            said = web.shortened(str(error))
+            way_out = "run `git fsck` in it"
+            if self._clones:
+                anew = self._clones.give_up(path, said)
+                way_out = "it is cloned anew the next time" if anew else "it is tried again"
+            raise ArchiveError(f"{path} cannot be read by git ({said}): {way_out}") from error
 
-    def _give_up(self, path: Path) -> None:
-        """Put a clone that git cannot read aside, so that the next look clones it anew."""
-        if self._remote:
-            shutil.rmtree(path, ignore_errors=True)
+
+def _brought(clones: Clones, numbers: list[int]) -> tuple[list[Place], ArchiveError | None]:
+    """Return the epochs up to the first that cannot be had: it keeps back none before it."""
+    places: list[Place] = []
+    for number in numbers:
+        try:
+            path = clones.bring(number)
+        except ArchiveError as error:
+            if not places:
+                raise
+            return places, error
+        if path is not None:
+            places.append((number, path))
+    return places, None
 
 
 def _number(path: Path) -> int:
     return int(path.stem) if path.stem.isdecimal() else 0
 
 
-def _opened(path: Path) -> pygit2.Repository:
-    return pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH)
-
-
-def _fetch(repository: pygit2.Repository, url: str) -> None:
-    remote = repository.remotes.create_anonymous(url)
-    remote.fetch([HEADS], proxy=True)
-    head = next((name for name in repository.references if name.startswith("refs/heads/")), None)
-    if repository.head_is_unborn and head:
-        repository.set_head(head)
-
-
-def _since(
-    repository: pygit2.Repository, last: str | None, since: datetime | None
-) -> Iterator[tuple[bytes, str]]:
-    """Yield mail and commit of what came after a commit, oldest first."""
-    if repository.is_empty or repository.head_is_unborn:
-        return
-    commits = _commits(repository, last, since)
-    taken_back = {
-        entry.id for commit in commits for entry in repository[commit].peel(pygit2.Commit).tree
-        if entry.name == "d"
-    }  # fmt: skip
-    for oid in reversed(commits):
-        for entry in repository[oid].peel(pygit2.Commit).tree:
-            if entry.name != "m" or entry.type != ObjectType.BLOB or entry.id in taken_back:
-                continue
-            if repository.odb.read_header(entry.id)[1] > MAIL_LIMIT:
-                left_out(f"{repository.path}: mail of commit {oid}", MAIL_LIMIT)
-                continue
-            yield repository.odb.read(entry.id)[1], str(oid)
-
-
-def _commits(
-    repository: pygit2.Repository, last: str | None, since: datetime | None
-) -> Sequence[pygit2.Oid]:
-    """Return the commits above the last one that was read, newest first."""
-    head = pygit2.Oid(hex=str(repository.head.target))
-    walker = repository.walk(head, SortMode.TOPOLOGICAL)
-    if last is not None:
-        base = _still_there(repository, last, head)
-        if base is not None:
-            walker.hide(base)
-        return [commit.id for commit in walker]
-    if since is None:
-        return [commit.id for commit in walker]
-    found, older = [], 0
-    for commit in walker:
-        if commit.commit_time >= since.timestamp():
-            found.append(commit.id)
-            older = 0
-            continue
-        older += 1
-        if older > OLDER:
-            break
-    return found
-
-
-def _still_there(repository: pygit2.Repository, last: str, head: pygit2.Oid) -> pygit2.Oid | None:
-    """Return the newest commit below the last one that was read that upstream still has."""
+def _read(cursor: str) -> dict[int, str]:
+    """Return the last commit of each epoch; none for the cursor of something else."""
     try:
-        known = pygit2.Oid(hex=last)
-        if known not in repository:
-            return None
-        return repository.merge_base(known, head)
-    except ValueError:
-        return None
+        return {int(number): str(commit) for number, commit in json.loads(cursor).items()}
+    except (ValueError, AttributeError):
+        return {}

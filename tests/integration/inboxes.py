@@ -1,4 +1,4 @@
-"""A real public-inbox: made, filled, served over HTTP on loopback."""
+"""public-inbox: a real one, made, filled, served over HTTP on loopback; and its repositories."""
 
 from __future__ import annotations
 
@@ -11,8 +11,30 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+import pygit2
+
 LIST = "test@lists.example.org"
 FROM = "From lists@example.org Thu Jan  1 00:00:00 1970\n"
+NEW_YEAR = 1767225600  # 2026
+
+
+def add(
+    repository: pygit2.Repository, content: bytes, name: str = "m", hours: float = 0
+) -> pygit2.Oid:
+    """Commit a mail, or with the name "d" take one back, some hours into 2026."""
+    who = pygit2.Signature("inbox", "inbox@example.org", NEW_YEAR + int(hours * 3600), 0)
+    builder = repository.TreeBuilder()
+    builder.insert(name, repository.create_blob(content), pygit2.enums.FileMode.BLOB)
+    parents = [] if repository.head_is_unborn else [repository.head.target]
+    return repository.create_commit("refs/heads/master", who, who, "mail", builder.write(), parents)
+
+
+def epoch(path: Path, mails: Sequence[bytes]) -> pygit2.Repository:
+    """Return a repository as public-inbox-v2-format(5) has it, an hour between two mails."""
+    repository = pygit2.init_repository(str(path), bare=True, initial_head="master")
+    for hours, mail in enumerate(mails):
+        add(repository, mail, hours=hours)
+    return repository
 
 
 class PublicInbox:
@@ -43,6 +65,13 @@ class PublicInbox:
         )  # fmt: skip
         assert done.returncode == 0, (words, done.stdout, done.stderr)
         return done.stdout.decode()
+
+    def next_epoch(self) -> None:
+        """Begin one, as public-inbox does when the last is full."""
+        numbers = sorted(int(one.stem) for one in (self.path / "git").glob("*.git"))
+        path = self.path / "git" / f"{numbers[-1] + 1}.git"
+        self.run("git", "init", "--quiet", "--bare", "--initial-branch=master", str(path))
+        self.run("git", "-C", str(path), "config", "http.uploadpack", "true")
 
     def deliver(self, mails: Sequence[bytes]) -> None:
         """Hand mails over as an MTA does, without the check for spam."""

@@ -11,23 +11,8 @@ from bot.errors import TheirsError
 from bot.mail import sources
 from bot.mail.load import load
 from bot.mail.sources import messages
+from tests.integration.inboxes import add, epoch
 from tests.letters import letter, sending
-
-WHO = pygit2.Signature("inbox", "inbox@example.org", 1767600000, 0)
-
-
-def add(repository: pygit2.Repository, content: bytes, name: str = "m") -> None:
-    builder = repository.TreeBuilder()
-    builder.insert(name, repository.create_blob(content), pygit2.enums.FileMode.BLOB)
-    parents = [] if repository.head_is_unborn else [repository.head.target]
-    repository.create_commit("refs/heads/master", WHO, WHO, "mail", builder.write(), parents)
-
-
-def epoch(path: Path, mails: list[bytes]) -> pygit2.Repository:
-    repository = pygit2.init_repository(str(path), bare=True, initial_head="master")
-    for mail in mails:
-        add(repository, mail)
-    return repository
 
 
 def test_each_commit_holds_one_mail(tmp_path: Path) -> None:
@@ -81,3 +66,9 @@ def test_a_damaged_repository_is_named(tmp_path: Path) -> None:
         path.write_bytes(b"junk")
     with pytest.raises(TheirsError, match=r"cannot be read by git .*git fsck"):
         list(messages(tmp_path / "i"))
+
+
+def test_what_is_left_of_a_purged_mail_is_none(tmp_path: Path) -> None:
+    mail = letter("[PATCH] one", id="1")
+    epoch(tmp_path / "i", [b"", mail])
+    assert list(messages(tmp_path / "i")) == [mail]

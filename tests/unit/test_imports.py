@@ -26,7 +26,8 @@ OWNERS = {
     "platformdirs": {"bot.settings"},
     "pydantic_settings": {"bot.settings"},
     "pygit2": {
-        "bot.mail.archive", "bot.mail.inbox", "bot.review.base", "bot.review.blobs",
+        "bot.mail.archive", "bot.mail.clones", "bot.mail.inbox", "bot.review.base",
+        "bot.review.blobs",
         "bot.review.gitfiles", "bot.review.history",
         "bot.review.lookup", "bot.review.prerequisites", "workers.apply", "workers.trees",
         "workers.vetting",
