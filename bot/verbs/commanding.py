@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from bot.errors import OursError, TheirsError
@@ -20,6 +20,8 @@ from bot.settings import Settings
 from bot.verbs.wiring import worker_config
 from policies import kernels, stress
 from workers import trees
+
+ON_ITS_WAY = timedelta(hours=1)  # from its Date until it came
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def judgements(
 
     Raises TheirsError where a path holds no mail or a file cannot be read.
     """
-    resolve = _remembered(resolver(keys))
+    resolve = _remembered(resolver(keys or settings.dkim_keys))
     letters, known = _read(paths, settings, resolve)
     owners, why_none = owners_of(settings, maintainers_file, tree)
     names = Names(stress.list_names(), kernels.list_names())
@@ -111,11 +113,14 @@ def _letter(raw: bytes, own: Sequence[str], settings: Settings, resolve: Resolve
     found = commands.find(raw, own)
     if not found:
         return None
+    mail = message.parse(raw)
     robot = robots.robot(raw, (*robots.KNOWN, *settings.robots), own)
     signature: Signed | Unsigned = Unsigned("it was not looked at")
     if found[0].addressed and robot is None:
-        signature = signed.check(raw, resolve, max_age=timedelta(days=settings.command_days))
-    return _Letter(message.parse(raw), found, robot, signature)
+        # as it was judged when it came: what is at hand is often older than a command may be
+        came = min(mail.date + ON_ITS_WAY, datetime.now(UTC))
+        signature = signed.check(raw, resolve, came, timedelta(days=settings.command_days))
+    return _Letter(mail, found, robot, signature)
 
 
 def _keep(letters: dict[str, _Letter], letter: _Letter) -> None:
