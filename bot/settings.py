@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     tree: str = Field("debian-6.1", description="kernel tree to review against")
     kernel_config: str = Field("default", description="a name in policies/kconfig/, or a file")
     lore_url: str = Field("https://lore.kernel.org/all", description="archive of Message-IDs")
+    lore_fallbacks: tuple[str, ...] = Field((), description="hosts that serve the same archive")
     address: str = Field("stackhog <stackhog@localhost.localdomain>", description="From of replies")
     slots: int = Field(2, ge=1, le=256, description="jobs a worker runs at a time")
     parallel: int = Field(0, ge=0, le=1024, description="make -j; 0: as many as there are cores")

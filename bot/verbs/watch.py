@@ -42,7 +42,7 @@ def command(urls: tuple[str, ...], once: bool, runs: str) -> None:  # noqa: FBT0
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     sources = [
-        watching.Piped(sys.stdin.buffer) if url == "-" else watching.source(url, settings)
+        watching.Piped(sys.stdin.buffer) if url == "-" else watching.source(url, settings, stop)
         for url in wanted
     ]
     log = worker_config(settings).cache / "worker.log"

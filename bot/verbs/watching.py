@@ -47,7 +47,7 @@ def store_of(settings: Settings) -> Store:
     return Store(settings.store_url) if settings.store_url else sqlite(settings.data / "store.db")
 
 
-def source(url: str, settings: Settings) -> Source:
+def source(url: str, settings: Settings, stop: threading.Event | None = None) -> Source:
     """Return the source that a URL names.
 
     maildir:PATH · mbox:PATH · imap://USER@HOST:PORT/FOLDER · https://ARCHIVE, or a path of one,
@@ -69,11 +69,11 @@ def source(url: str, settings: Settings) -> Source:
         case "http" | "https" | "file" | "":
             from bot.mail.archive import Archive  # noqa: PLC0415 - pygit2 only where it is needed
 
-            return Archive(url, settings.data / "archives", since)
+            return Archive(url, settings.data / "archives", since, stop)
         case "lore+http" | "lore+https":
             from bot.mail.lore import Lore  # noqa: PLC0415 - the same for requests
 
-            return Lore(url.removeprefix("lore+"), since)
+            return Lore(url.removeprefix("lore+"), since, settings.lore_fallbacks, stop)
     raise BadSettingError(
         f"settings are wrong (sources: {parts.scheme}: is none that is known): give maildir:, "
         "mbox:, imap://, https:// or lore+https://"
@@ -167,7 +167,11 @@ def thread(settings: Settings, message_id: str) -> Iterable[bytes]:
     from bot.mail import lore  # noqa: PLC0415 - the same
 
     try:
-        return list(sources.split(io.BytesIO(lore.thread(settings.lore_url, message_id))))
+        return list(
+            sources.split(
+                io.BytesIO(lore.thread(settings.lore_url, message_id, settings.lore_fallbacks))
+            )
+        )
     except TheirsError:
         return ()  # the archive does not have it
 

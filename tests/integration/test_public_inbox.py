@@ -101,17 +101,47 @@ def test_a_new_epoch_is_followed_after_the_old(served: PublicInbox, tmp_path: Pa
     assert new(Archive(served.url, tmp_path / "keep"), cursor)[0] == ["third"]
 
 
-def test_epochs_are_found_without_a_manifest(served: PublicInbox, tmp_path: Path) -> None:
+@pytest.mark.parametrize("manifest", ["manifest", ""])
+def test_epochs_are_found_with_and_without_a_manifest(
+    served: PublicInbox, tmp_path: Path, manifest: str
+) -> None:
     served.next_epoch()
     served.deliver(sending("b", 1))
+    paths: list[str] = []
 
-    def without(asked: Asked) -> Reply:
-        return Reply(404) if "manifest" in asked.path else forwarded(served, asked)
+    def recorded(asked: Asked) -> Reply:
+        paths.append(asked.path)
+        if "manifest" in asked.path and not manifest:
+            return Reply(404)
+        return forwarded(served, asked)
 
-    with serving(without) as host:
+    with serving(recorded) as host:
         ids, cursor = new(Archive(f"{host}/test", tmp_path / "keep"), "")
         assert ids == ["a-0", "a-1", "a-2", "b-0", "b-1"]
+        assert any(path.startswith("/test/2/") for path in paths) != bool(manifest)
+        paths.clear()
         assert new(Archive(f"{host}/test", tmp_path / "keep"), cursor) == ([], cursor)
+        assert not any(path.startswith("/test/0/") for path in paths)  # it is full
+
+
+def test_an_epoch_that_cannot_be_had_keeps_back_none_before_it(
+    served: PublicInbox, tmp_path: Path
+) -> None:
+    served.next_epoch()
+    served.deliver(sending("b", 1))
+    broken = True
+
+    def half(asked: Asked) -> Reply:
+        return Reply(503) if broken and "/1/" in asked.path else forwarded(served, asked)
+
+    with serving(half) as host:
+        source = Archive(f"{host}/test", tmp_path / "keep")
+        coming = source.follow("")
+        fetched = [next(coming) for _ in range(3)]
+        with pytest.raises(OursError, match=r"/1 cannot be reached .*tried again"):
+            next(coming)
+        broken = False
+        assert new(source, fetched[-1].cursor)[0] == ["b-0", "b-1"]
 
 
 def test_at_first_no_more_epochs_are_cloned_than_needed(

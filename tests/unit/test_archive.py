@@ -280,6 +280,14 @@ def test_errors_are_without_password(tmp_path: Path) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_a_clone_is_not_given_up_for_what_will_pass(tmp_path: Path) -> None:
+    kept = clones.Clones("https://lists.example.org/mm", tmp_path, lambda: False)
+    assert not kept.give_up(tmp_path, "failed to open pack: Too many open files")
+    assert list(tmp_path.iterdir()) == []
+    assert kept.give_up(tmp_path, "invalid code lengths set")
+    assert [one.name for one in tmp_path.iterdir()] == [clones.BROKEN]
+
+
 def test_many_small_packs_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clones, "PACKS", 4)
     origin = epoch(tmp_path / "origin", [])
@@ -291,4 +299,4 @@ def test_many_small_packs_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyP
         clones.tidy(tmp_path / "clone")
         assert len(list(packs.glob("*.pack"))) == (number if number < 4 else number - 3)
     assert not list((tmp_path / "clone").glob("tidy-*"))
-    assert new(archive(tmp_path / "clone"))[0] == MAILS[: len(MAILS)]
+    assert new(archive(tmp_path / "clone"))[0] == MAILS
