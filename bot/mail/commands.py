@@ -23,7 +23,8 @@ REASON_LIMIT = 200  # characters of the reason of a /mute
 SHOWN = 60  # characters of a word that is not understood
 ID_LIMIT = 250  # characters of a Message-ID
 
-_COMMAND = re.compile(r"/([A-Za-z][A-Za-z-]{0,19})[.,:;!]?(?:\s+(.*))?")
+# shorter words are how some sign their mail: "/M"
+_COMMAND = re.compile(r"/([A-Za-z][A-Za-z-]{2,19})[.,:;!]?(?:\s+(.*))?")
 # what may hold a command, to be told before a mail is taken apart
 _HINT = re.compile(rb"\n[^\n/]{0,12}/[A-Za-z]|(?i:base64|quoted-printable|html|utf-?16)")
 # first words of lines that are no commands: directories of every machine, and the talk of people
@@ -31,7 +32,7 @@ _DIRECTORIES = (
     "bin boot data dev efi etc home init lib lib64 lost media mnt nix opt proc root run sbin "
     "snap srv sys sysroot tmp usr var"
 )
-_TALK = "me s sarcasm irony joke rant snark sigh shrug tableflip facepalm"
+_TALK = "sarcasm irony joke rant snark sigh shrug tableflip facepalm"
 _NO_COMMANDS = frozenset(f"{_DIRECTORIES} {_TALK}".split())
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _BASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,99}")

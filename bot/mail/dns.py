@@ -88,11 +88,11 @@ def _object(text: str) -> dict[str, bytes]:
 def _lines(text: str) -> dict[str, bytes]:
     found = {}
     for number, line in enumerate(text.splitlines(), 1):
-        name, _, record = line.strip().partition(" ")
+        name, record = (*line.split(maxsplit=1), "", "")[:2]
         if not name or name.startswith(("#", ";")):
             continue
         strings = _STRINGS.findall(record)
-        if not record.strip():
+        if not record:
             raise BadKeysError(f"line {number} of the keys has no record: write NAME TXT-RECORD")
         found[name] = ("".join(strings) if strings else record.strip()).encode()
     return found

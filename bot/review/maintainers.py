@@ -17,6 +17,7 @@ REST = "THE REST"
 DIFF_LIMIT = 4 * 1024 * 1024  # characters of a diff that are searched for K:
 PATHS = 2000  # files of a series that are looked up; the rest is left out
 _FIELD = re.compile(r"([A-Z]):\s*(.*)")
+_BRACKETS = re.compile(r"<([^<>@\s]+@[^<>@\s]+)>")
 _SPECIAL = re.compile(r"[*?\[]")
 # what get_maintainer.pl takes for a file in a patch; names that git has to quote are left out
 _NAMED = re.compile(
@@ -123,7 +124,7 @@ def _section(title: str, fields: Sequence[tuple[str, str]]) -> Iterator[Section]
 
     yield Section(
         title=title, maintainers=_people(of("M")), reviewers=_people(of("R")),
-        lists=tuple(one.split()[0] for one in of("L") if "subscribers-only" not in one),
+        lists=tuple(_list(one) for one in of("L") if "subscribers-only" not in one),
         trees=of("T"), status=next(iter(of("S")), ""), files=of("F"), excluded=of("X"),
         names=of("N"), keywords=of("K"),
     )  # fmt: skip
@@ -131,6 +132,12 @@ def _section(title: str, fields: Sequence[tuple[str, str]]) -> Iterator[Section]
 
 def _people(values: Iterable[str]) -> tuple[Address, ...]:
     return tuple(person for value in values for person in parse_addresses(value))
+
+
+def _list(value: str) -> str:
+    """Return the address of a list; some entries have a name before it, most a note behind."""
+    found = _BRACKETS.search(value)
+    return found[1] if found else value.split(maxsplit=1)[0]
 
 
 def _depth(section: Section, path: str) -> int | None:

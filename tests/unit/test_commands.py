@@ -98,6 +98,7 @@ CASES = {
         mail("Yes.\n-----Original Message-----\nFrom: x\n/test\n")
     ),
     "paths and comments": Case(mail("/usr/bin/foo\n/dev/null\n/* x */\n/proc says\n//test\n")),
+    "how some sign": Case(mail("Fine with me.\n\n/M\n")),
     "no command at all": Case(mail("Fine with me.\n")),
 }  # fmt: skip
 

@@ -34,6 +34,9 @@ K:	\\bGFP_NOFS\\b
 
 ALL OF BLOCK
 M:	J. Axe <axe@example.org>
+L:	The block list <linux-block@vger.example.org>
+L:	insiders@example.org (subscribers-only)
+L:	outsiders@example.org (moderated for non-subscribers)
 F:	block/*
 
 THE REST
@@ -80,6 +83,11 @@ def test_roles_lists_and_trees() -> None:
     assert ted is not None
     assert ted.name == "Theodore Ts'o"
     assert found.person("address@domain") is None
+
+
+def test_a_list_is_known_by_its_address() -> None:
+    found = KNOWN.of(["block/bio.c"]).lists
+    assert found == ("linux-block@vger.example.org", "outsiders@example.org")
 
 
 def test_the_files_of_a_diff() -> None:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bot.errors import OursError
+from bot.mail import signed
 from bot.mail.signed import Seen, Signed, Unsigned, check, replayed
 
 NOW = datetime.now(UTC)  # dkimpy signs by the clock
@@ -209,6 +210,143 @@ def test_many_signatures_are_not_all_tried() -> None:
     heads = b"".join(sign(raw)[: -len(raw)] for _ in range(20))
     assert isinstance(judged(heads + raw, counting), Unsigned)
     assert 0 < len(asked) <= 3
+
+
+def respelt(raw: bytes, change: Callable[[int, int], int], zeros: int = 0) -> bytes:
+    """Return a mail whose signature is another number, with zeros before it."""
+    before, _, rest = raw.partition(b" b=")
+    field, end, after = rest.partition(b"\r\nFrom:")
+    value = int.from_bytes(base64.b64decode(b"".join(field.split())), "big")
+    numbers = KEY.public_key().public_numbers()
+    other = change(value, numbers.n)
+    size = max(256, (other.bit_length() + 7) // 8) + zeros
+    return before + b" b=" + base64.b64encode(other.to_bytes(size, "big")) + end + after
+
+
+def test_a_signature_has_one_spelling() -> None:
+    raw = sign(mail())
+    assert isinstance(judged(respelt(raw, lambda value, _: value)), Signed)
+    assert "is not valid" in why(respelt(raw, lambda value, n: value + n))
+    assert "is not valid" in why(respelt(raw, lambda value, _: value, zeros=3))
+
+
+def test_a_mail_is_the_same_whichever_of_its_signatures_is_left() -> None:
+    raw = mail()
+    first, second = sign(raw)[: -len(raw)], sign(raw, headers=[*HEADERS, b"from"])[: -len(raw)]
+    found = [judged(heads + raw) for heads in (first + second, first, second)]
+    assert all(isinstance(one, Signed) for one in found)
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_mail_sent_again_to_be_read_in_another_way_is_a_replay() -> None:
+    raw = sign(mail(), headers=HEADERS)
+    first, again = judged(raw), judged(b"Content-Type: text/html\r\n" + raw)
+    assert isinstance(first, Signed)
+    assert isinstance(again, Signed)
+    seen = {first.fingerprint: Seen("m@x", first.form)}
+    assert replayed(again, "m@x", seen) == "it is <m@x> sent again with other MIME headers"
+
+
+def test_a_copy_of_a_list_is_no_replay() -> None:
+    raw = sign(mail())
+    copy = judged(b"List-Id: <linux-mm.kvack.org>\r\nPrecedence: bulk\r\n" + raw)
+    assert isinstance(copy, Signed)
+    assert replayed(copy, "m@x", {copy.fingerprint: Seen("m@x", copy.form)}) is None
+    assert copy == judged(raw)
+
+
+def test_a_signer_may_leave_out_the_subject() -> None:
+    found = judged(sign(mail(), headers=[one for one in HEADERS if one != b"subject"]))
+    assert isinstance(found, Signed)
+    assert not found.subject
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"X-Junk: a\rFrom: Eve <eve@evil.org>\r\n",  # the standard library sees two headers
+        b"X-Junk: a\r\rFrom: Eve <eve@evil.org>\r\n",  # and here the end of the headers
+        b"X-Junk: a\0b\r\n",
+        b"X Junk: a\r\n",
+        b" From: Eve <eve@evil.org>\r\n",
+        b":From: Eve <eve@evil.org>\r\n",
+    ],
+)
+def test_headers_that_two_readers_read_differently_prove_nothing(head: bytes) -> None:
+    assert "headers" in why(head + sign(mail()))
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ("t=s; ", None),
+        ("h=sha1; ", "the key k._domainkey.example.org is not for sha256 (h=)"),
+        ("n=" + "x" * 2048 + "; ", "the key k._domainkey.example.org cannot be read"),
+        ("s=other; ", "is not valid"),
+    ],
+)
+def test_what_a_key_is_for(more: str, reason: str | None) -> None:
+    found = judged(sign(mail(), selector=b"k"), lambda _: record(KEY, more))
+    if reason is None:
+        assert isinstance(found, Signed)
+    else:
+        assert isinstance(found, Unsigned)
+        assert reason in found.reason
+
+
+def test_a_key_may_be_for_its_own_domain_alone() -> None:
+    raw = mail("J <j@mail.example.org>")
+    made = dkim.sign(
+        raw, b"k", b"example.org", pem(KEY), identity=b"@mail.example.org", include_headers=HEADERS
+    )
+    found = judged(bytes(made) + raw, lambda _: record(KEY, "t=s; "))
+    assert found == Unsigned("the key k._domainkey.example.org is not for mail.example.org (t=s)")
+
+
+def test_a_short_key_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert signed.MIN_BITS == 1024
+    monkeypatch.setattr(signed, "MIN_BITS", 2049)
+    assert why(sign(mail())) == "the signature of example.org is not valid (public key too small: 2048)"  # noqa: E501 # fmt: skip
+
+
+def test_sha1_proves_nothing() -> None:
+    made = dkim.sign(
+        mail(), b"key", b"example.org", pem(KEY), include_headers=HEADERS,
+        signature_algorithm=b"rsa-sha1",
+    )  # fmt: skip
+    assert why(bytes(made) + mail()) == "it is signed with rsa-sha1, not with rsa-sha256"
+
+
+def test_a_signature_may_expire_and_its_time_be_wrong() -> None:
+    for tag, reason in {
+        b"x=1000000000": "its signature has expired (x=)",
+        b"x=soon": "x= of its signature is no time",
+        b"x=999999999999": "its signature has an impossible time",
+    }.items():
+        assert why(sign(mail()).replace(b"d=example.org;", b"d=example.org; " + tag + b";", 1)) == reason  # noqa: E501 # fmt: skip
+
+
+def test_a_body_that_costs_too_much_is_not_looked_at() -> None:
+    assert why(mail() + b" " * 300) == "it has more than 256 blanks in a row"
+    assert why(mail() + b"x\r\n" * (1 << 20)) == "it is larger than 2 MiB"
+    assert why(b"X: " + b"x" * (1 << 18) + b"\r\n" + mail()) == "its headers are too long"
+
+
+def test_it_is_told_later_while_one_of_several_keys_is_out_of_reach() -> None:
+    def half(name: str) -> bytes | None:
+        if name.startswith("none"):
+            return None
+        raise OursError("no answer")
+
+    raw = mail()
+    found = judged(sign(raw, selector=b"none")[: -len(raw)] + sign(raw), half)
+    assert found == Unsigned("no answer", temporary=True)
+
+
+def test_a_second_signature_may_prove_what_the_first_does_not() -> None:
+    raw = mail()
+    broken = sign(raw, key=OTHER)[: -len(raw)]
+    assert isinstance(judged(broken + sign(raw)), Signed)
 
 
 @pytest.mark.parametrize(
