@@ -191,23 +191,25 @@ def help_text() -> str:
 
 
 HELP = f"""\
-Commands stand at the start of a line, in a reply to a patch or a cover letter,
-with the bot in To or Cc. The first {MOST} of a mail count.
+Commands stand at the start of a line, in a reply to a patch or a cover
+letter, with the bot in To or Cc. The first {MOST} of a mail count.
 
   /test                       test the series that the mail answers
-  /test build stack stress    only these jobs (the build is always made)
+  /test build stack stress    only these jobs; the build is always made
   /test profile=P config=C base=B
-                              stress profile, kernel configuration, commit or
-                              tree to apply the series to
-  /test MESSAGE-ID            another series, or a link to it on lore
-  /test fresh                 run again, even where there is a result already
+                              stress profile, kernel configuration,
+                              commit or tree to apply the series to
+  /test MESSAGE-ID            another series; a lore link will do
+  /test fresh                 run again, even if there is a result
   /cancel                     stop what was asked for
-  /mute FINDING [reason]      do not report a finding again, nor in later versions
+  /mute FINDING [reason]      do not report a finding again, nor in
+                              later versions
   /unmute FINDING             report it again
   /help                       this text
 
-The series' author, the authors of its patches, and M: and R: of MAINTAINERS for
-the files it touches may ask. The mail needs a valid DKIM signature of the
-sender's own domain over From, Date, To, Cc, In-Reply-To and References.
+The series' author, the authors of its patches, and M: and R: of
+MAINTAINERS for the files it touches may ask. The mail needs a valid DKIM
+signature of the sender's own domain over From, Date, To, Cc, In-Reply-To
+and References.
 """
 assert all(f"/{verb}" in HELP for verb in VERBS)  # noqa: S101 - a verb without help is a bug
