@@ -12,7 +12,10 @@ from html.parser import HTMLParser
 LIMIT = 512 * 1024  # characters that are looked at
 _OPEN = re.compile(r"<(?=[^<>]*(?:<|\Z))")  # of no tag: there is another "<" before any ">"
 _DECLARATION = re.compile(r"<[!?][^<>]*>")
-_ATTRIBUTES = re.compile(r"<(/?[A-Za-z][^\s/<>]*)[^<>]*>")
+# a value in quotes may hold ">"; where the quotes do not match, the first ">" ends the tag
+_ATTRIBUTES = re.compile(
+    r"<(/?[A-Za-z][^\s/<>\"']*)(?:(?:[^<>\"']|\"[^\"<]*\"|'[^'<]*')*>|[^<>]*>)"
+)
 _BLANK = re.compile(r"[ \t\r\n\f]+")  # what HTML collapses; a non-breaking space stays
 _DROPPED = frozenset({"script", "style", "head", "title", "template", "noscript", "textarea"})
 _BLOCK_NAMES = (

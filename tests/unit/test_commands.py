@@ -97,6 +97,45 @@ CASES = {
     "below the mail that Outlook quotes": Case(
         mail("Yes.\n-----Original Message-----\nFrom: x\n/test\n")
     ),
+    "below a flowed quote": Case(mail("> Why does \n/test\n> it grow?\n", FLOWED), TEST),
+    "flowed with DelSp": Case(
+        mail("/test bui \nld\n", f"{FLOWED}; delsp=yes"), [("test", {"jobs": ["build"]})]
+    ),
+    "soft line breaks": Case(
+        mail("/test bui=\nld\n", coding="quoted-printable"), [("test", {"jobs": ["build"]})]
+    ),
+    "below a quote": Case(
+        mail("On Mon, 5 Jan 2026,\nJane <j@x.org> wrote:\n\n> /cancel\n\n/test\n"), TEST
+    ),
+    "below a quote without marks": Case(
+        mail("Yes.\n\nOn Mon, 5 Jan 2026,\nJane <j@x.org> wrote:\n\nHi,\n/test\n")
+    ),
+    "below the headers of a quoted mail": Case(
+        mail("Yes.\n\nFrom: Jane <j@x.org>\nSent: Monday\nTo: me\n\n/test\n")
+    ),
+    "between two diffs": Case(mail(f"{DIFF} c\n\n/test\n\n{DIFF} c\n"), TEST),
+    "in a damaged hunk": Case(mail(f"{DIFF}wrapped\n/test\n c\n")),
+    "a removed line that looks like a signature": Case(
+        mail("--- a/x\n+++ b/x\n@@ -1,2 +1 @@\n a\n-- \n\n/test\n"), TEST
+    ),
+    "HTML where the text is blank": Case(
+        mail(parts("Content-Type: text/plain\n\n \n", "Content-Type: text/html\n\n<p>/test</p>"),
+             'multipart/alternative; boundary="B"'),
+        TEST,
+    ),
+    "HTML commented out": Case(mail("<!-- <p>/cancel</p> -->\n<p>/test</p><!-- /help", HTML), TEST),
+    "HTML with an open quote": Case(mail("<p>/test</p><blockquote><p>/cancel", HTML), TEST),
+    "preformatted HTML": Case(mail("<pre>Hi\n/test\n  /cancel</pre>", HTML), TEST),
+    "HTML with odd attributes": Case(mail("<p title='>\n/x'>/test</p>", HTML), TEST),
+    "several texts": Case(
+        mail(parts("Content-Type: text/plain\n\n/test\n-- \nme",
+                   "Content-Type: text/html\n\n<p>/cancel</p>"), MIXED),
+        [("test", {}), ("cancel", {})],
+    ),
+    "in an inline patch": Case(
+        mail(parts("Content-Type: text/plain\nContent-Disposition: inline; filename=x.patch\n"
+                   "\n/test"), MIXED)
+    ),
     "paths and comments": Case(mail("/usr/bin/foo\n/dev/null\n/* x */\n/proc says\n//test\n")),
     "how some sign": Case(mail("Fine with me.\n\n/M\n")),
     "no command at all": Case(mail("Fine with me.\n")),
@@ -118,6 +157,22 @@ PROBLEMS = {
     "/unmute a b": "/unmute needs the name of one finding",
     "/cancel it all": '/cancel does not know "it all"',
 }
+
+
+def test_lines_are_counted_in_the_decoded_text() -> None:
+    found = find(mail("Hi=\n there\n\n/test\n", coding="quoted-printable"), OWN)
+    assert [one.line for one in found] == [3]
+    both = parts("Content-Type: text/plain\n\none\n/test\n", "Content-Type: text/plain\n\n/help\n")
+    assert [one.line for one in find(mail(both, MIXED), OWN)] == [2, 3]
+
+
+def test_no_mail_fills_a_screen() -> None:
+    assert len(find(mail("/test\n" * 10_000), OWN)) == 10
+    (long,) = find(mail("/mute x " + "y" * 2000 + "\n"), OWN)
+    assert long.problem == "the line is longer than 998 characters"
+    (late,) = find(mail("/test " + "z" * 500 + "\n"), OWN)
+    assert late.problem is not None
+    assert len(late.problem) < 300
 
 
 @pytest.mark.parametrize("line", PROBLEMS)
