@@ -17,6 +17,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -116,6 +117,10 @@ def load() -> Settings:
     """
     try:
         found = Settings()  # type: ignore[call-arg] # pydantic-settings fills the fields
+    except SettingsError as error:  # a list is JSON in the environment
+        raise BadSettingError(
+            f'settings are wrong ({error}): write a list as ["one", "two"], or into {config_file()}'
+        ) from error
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from bot.mail.imap import Imap
 from bot.mail.maildir import Maildir
 from bot.mail.mbox import Mbox
-from bot.settings import BadSettingError, Settings
+from bot.settings import BadSettingError, Settings, load
 from bot.verbs import watching
 from tests.letters import letter, mbox
 
@@ -78,3 +78,11 @@ def test_the_pause_ends_with_the_stop() -> None:
     began = time.monotonic()
     watching.pause([], 60, stop)
     assert time.monotonic() - began < 30
+
+
+def test_a_list_that_is_none_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STACKHOG_OPERATORS", "jane@example.org")
+    with pytest.raises(BadSettingError, match=r"\"operators\".*write a list as"):
+        load()
+    monkeypatch.setenv("STACKHOG_OPERATORS", '["jane@example.org"]')
+    assert load().operators == ("jane@example.org",)
