@@ -17,16 +17,23 @@ from bot.errors import StackhogError, TheirsError
 
 FINDINGS, WRONG_INPUT, OUR_FAILURE = 1, 2, 3
 VERBS = (
+    "backup",
     "commands",
     "doctor",
     "outbox",
+    "restore",
+    "retry",
     "review",
     "scope",
     "series",
+    "serve",
+    "settings",
     "stack",
+    "status",
     "stress",
     "tree",
     "watch",
+    "web",
     "worker",
 )
 
@@ -35,16 +42,23 @@ class Verbs(click.Group):
     """Imports a verb's module only when that verb is used, so that --help is instant."""
 
     HELP = {  # noqa: RUF012 - click's class attributes are not typed as ClassVar
+        "backup": "Copy the store into a file, while the bot runs.",
         "commands": "Print the commands found in mail, and how each is judged.",
         "doctor": "Check this machine; say what is missing and how to add it.",
         "outbox": "Show, approve, drop and send mail that waits; stop all sending.",
+        "restore": "Put a copy back into an empty store.",
+        "retry": "Try runs again that were given up by our fault.",
         "review": "Review a patch series; print the reply mail.",
         "scope": "Say which series concern the stack, and why.",
         "series": "Print the patch series found in mail.",
+        "settings": "Print each setting, and where it came from.",
+        "serve": "Be the whole service on this machine.",
         "stack": "Add up the deepest call chains of a built kernel.",
+        "status": "Say how the service stands, and what needs an operator.",
         "stress": "Boot a kernel under reclaim stress in QEMU.",
         "tree": "Add and list the kernel trees to review against.",
         "watch": "Follow lists and a mailbox, and answer.",
+        "web": "Serve health and metrics over HTTP.",
         "worker": "Run jobs from a broker.",
     }
 

@@ -1,4 +1,4 @@
-"""The two families of errors; bot/contract.py hands them on to the workers.
+"""The two families of errors; bot/contract hands them on to the workers.
 
 They stand apart because pydantic takes longer to import than `--help` may last::
 

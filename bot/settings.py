@@ -8,6 +8,7 @@ directory); the environment wins. A bad setting stops the start, with its name.
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Literal
 
@@ -43,12 +44,22 @@ class Settings(BaseSettings):
 
     home: Path | None = Field(None, description="all state below one directory")
     broker_url: str | None = Field(None, description="redis:// URL; none: an embedded broker")
+    broker_password_file: Path | None = Field(None, description="file that holds its password")
+    broker_ca: Path | None = Field(None, description="authority of the broker's certificate")
     tree: str = Field("debian-6.1", description="kernel tree to review against")
     kernel_config: str = Field("default", description="a name in policies/kconfig/, or a file")
     lore_url: str = Field("https://lore.kernel.org/all", description="archive of Message-IDs")
     lore_fallbacks: tuple[str, ...] = Field((), description="hosts that serve the same archive")
     address: str = Field("stackhog <stackhog@localhost.localdomain>", description="From of replies")
-    slots: int = Field(2, ge=1, le=256, description="jobs a worker runs at a time")
+    slots: int = Field(0, ge=0, le=256, description="jobs a worker runs at a time; 0: by machine")
+    queues: tuple[str, ...] = Field((), description="what a worker serves; none: what it can")
+    worker_name: str | None = Field(None, description="name of this worker; none: host and pid")
+    disk_budget: int = Field(0, ge=0, description="bytes below cache; 0: until the disk is full")
+    artifacts_url: str | None = Field(None, description="s3://BUCKET/PREFIX; none: a directory")
+    s3_endpoint: str | None = Field(None, description="URL of the server; none: Amazon's")
+    s3_region: str = Field("us-east-1", description="its region")
+    s3_access_key_file: Path | None = Field(None, description="file that holds the key's name")
+    s3_secret_key_file: Path | None = Field(None, description="file that holds the key")
     parallel: int = Field(0, ge=0, le=1024, description="make -j; 0: as many as there are cores")
     sandbox_uid: int = Field(64738, ge=1000, lt=65535, description="user id of builds, as root")
     build_seconds: int = Field(3600, ge=1, description="wall time of one make run")
@@ -58,6 +69,7 @@ class Settings(BaseSettings):
     build_disk: int = Field(12 * GIB, ge=1 << 20, description="all that one build may write")
     patch_bytes: int = Field(1 << 20, ge=1024, description="size of one patch")
     store_url: str | None = Field(None, description="SQLAlchemy URL; none: a file below data")
+    store_password_file: Path | None = Field(None, description="file that holds its password")
     sending: Literal["dry-run", "moderate", "send"] = Field("dry-run", description="what leaves")
     smtp_host: str | None = Field(None, description="server that takes our mail")
     smtp_port: int | None = Field(None, ge=1, le=65535, description="none: as smtp_tls has it")
@@ -80,6 +92,15 @@ class Settings(BaseSettings):
     robots: tuple[str, ...] = Field((), description="address patterns of further robots")
     command_days: float = Field(7, gt=0, description="how old a command may be")
     dkim_keys: Path | None = Field(None, description="DKIM keys, for machines without DNS")
+    in_flight: int = Field(500, ge=1, description="jobs that are given to the broker at a time")
+    job_failures: int = Field(5, ge=0, description="times a broken job is tried again")
+    job_losses: int = Field(5, ge=0, description="times a job that lost its worker is tried again")
+    retry_seconds: float = Field(60, gt=0, description="first pause before that; then doubled")
+    lost_seconds: float = Field(30, ge=1, description="without a sign a running job is lost")
+    queued_seconds: float = Field(600, ge=1, description="then the broker is asked for the job")
+    web_host: str = Field("127.0.0.1", description="address that the page is served on")
+    web_port: int = Field(8010, ge=0, le=65535, description="its port; 0: any that is free")
+    log_format: Literal["text", "json"] = Field("text", description="of the log, on stderr")
     embargo_hours: float = Field(0, ge=0, le=8760, description="how long replies wait")
 
     @classmethod
@@ -117,6 +138,10 @@ def load() -> Settings:
     """
     try:
         found = Settings()  # type: ignore[call-arg] # pydantic-settings fills the fields
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettingError(
+            f"settings are wrong ({config_file()} is no TOML: {error}): mend it"
+        ) from error
     except SettingsError as error:  # a list is JSON in the environment
         raise BadSettingError(
             f'settings are wrong ({error}): write a list as ["one", "two"], or into {config_file()}'

@@ -11,16 +11,18 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from bot.contract import KernelConfig, Limits, OursError, Progress
-from workers import kconfig, make, process, sandbox, trees
+from workers import budget, kconfig, make, process, sandbox, trees
 from workers.artifacts import Artifacts
 from workers.config import WorkerConfig
-from workers.layers import discard, job_directory, locked
+from workers.layers import discard, job_directory
+from workers.locks import present
 from workers.sandbox import Cell, Layers
 from workers.stack import plugin, unit
 from workers.stack.pack import pack
@@ -49,6 +51,7 @@ class Manifest(BaseModel):
     compiler: str
     seconds: float
     objects: int
+    source: str = ""  # id of the git tree whose files it was built from
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Baseline:
     logs: tuple[Path, ...]  # output of each layer's build, in the same order
     config: KernelConfig
     compiler: str
+    made: bool = False  # it was not there before
 
 
 @dataclass(frozen=True)
@@ -93,43 +97,67 @@ def shown(worker: WorkerConfig, config: KernelConfig) -> tuple[tuple[Path, str],
     return ((plugin.ensure(worker.plugins, config.compiler), make.PLUGIN),)
 
 
-def source(worker: WorkerConfig, base: Base, report: Report) -> Path:
-    """Return the directory that holds a commit's files, written out once per git tree."""
+def source(worker: WorkerConfig, base: Base, report: Report, uses: ExitStack) -> Path:
+    """Return the directory that holds a commit's files, written out once per git tree.
+
+    Until ``uses`` is closed it is not evicted.
+    """
     tree_id = trees.tree_id(worker, base.tree, base.commit, base.repository)
     path = worker.baselines / "src" / tree_id
-    with locked(worker.baselines / "src" / f"{tree_id}.lock"):
-        if not path.exists():
-            report(Progress(step="writing out the source"))
-            with job_directory(worker.builds) as job:
-                trees.export(worker, base.tree, base.commit, job / "src", base.repository)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                (job / "src").rename(path)
+
+    def make() -> None:
+        budget.room(worker)
+        report(Progress(step="writing out the source"))
+        with job_directory(worker.builds) as job:
+            trees.export(worker, base.tree, base.commit, job / "src", base.repository)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (job / "src").rename(path)
+
+    uses.enter_context(present(path.with_name(f"{tree_id}.lock"), path.exists, make))
+    os.utime(path)  # when it was used last
     return path
 
 
 def ensure(
-    worker: WorkerConfig, base: Base, report: Report, *, parent: Baseline | None = None
+    worker: WorkerConfig,
+    base: Base,
+    report: Report,
+    *,
+    parent: Baseline | None = None,
+    uses: ExitStack | None = None,
 ) -> Baseline:
     """Return the baseline, building it if it is not there.
 
-    With ``parent`` it is derived: ``base.config`` holds more options than the parent's.
+    With ``parent`` it is derived: ``base.config`` holds more options than the parent's. Until
+    ``uses`` is closed it is not evicted; without, that may happen at any time.
 
     Raises BaselineBrokenError, kconfig.DroppedOptionsError, NoSandboxError.
     """
     compiler = compiler_version(base.config.compiler)
     tree_id = trees.tree_id(worker, base.tree, base.commit, base.repository)
     key = _key(tree_id, base.config.model_dump_json(), compiler, parent.key if parent else "")
-    path = worker.baselines / "obj" / key
-    files = source(worker, base, report)
-    with locked(worker.baselines / "obj" / f"{key}.lock"):
-        if not (path / "manifest.json").exists():
+    path, made = worker.baselines / "obj" / key, []
+    with ExitStack() as hold:
+        files = source(worker, base, report, hold)
+
+        def make() -> None:
+            budget.room(worker)
             discard(path)
             _build(worker, base, report, files, path, parent, compiler)
-    below = parent.objects if parent else ()
-    logs = parent.logs if parent else ()
+            made.append(key)
+
+        there = (path / "manifest.json").exists
+        hold.enter_context(present(path.with_name(f"{key}.lock"), there, make))
+        os.utime(path)  # when it was used last
+        if not made and parent is None:
+            budget.room(worker)  # for what will be built on it
+        if uses is not None:
+            uses.enter_context(hold.pop_all())
+    below, logs = (parent.objects, parent.logs) if parent else ((), ())
     return Baseline(
-        key, files, (path / "tree", *below), (path / "log", *logs), base.config, compiler
-    )
+        key, files, (path / "tree", *below), (path / "log", *logs), base.config, compiler,
+        bool(made),
+    )  # fmt: skip
 
 
 def _build(
@@ -154,7 +182,7 @@ def _build(
         manifest = Manifest(
             key=path.name, parent=parent.key if parent else None, commit=base.commit,
             config=base.config, compiler=compiler, seconds=time.monotonic() - began,
-            objects=len(output.objects),
+            objects=len(output.objects), source=files.name,
         )  # fmt: skip
         (job / "manifest.json").write_text(manifest.model_dump_json(indent=1) + "\n")
         path.mkdir(parents=True)
@@ -186,11 +214,11 @@ def configure(cell: Cell, config: KernelConfig, report: Report, *, fresh: bool) 
 
 def facts(worker: WorkerConfig, of: Baseline) -> str:
     """Return the artifact with the facts files of all of a baseline's objects."""
-    artifacts = Artifacts(worker.artifacts)
+    artifacts = Artifacts(worker.artifacts, worker.remote)
     noted = of.objects[0].with_name("facts")  # beside the layer's tree
     if noted.exists():
         key = noted.read_text()
-        if artifacts.path(key).exists():
+        if artifacts.has(key):
             return key
     files: dict[str, bytes] = {}
     for layer in reversed(of.objects):

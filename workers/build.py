@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -80,7 +81,8 @@ def build(worker: WorkerConfig, request: BuildRequest, report: Report) -> BuildR
             return failed.model_copy(update={"unmet": error.misfit, "reason": str(error)})
         except apply.ForeignSeriesError as error:
             return BuildResult(outcome=Outcome.SKIPPED, reason=str(error))
-        return _Series(worker, request, steps, job, applied).build()
+        with ExitStack() as uses:
+            return _Series(worker, request, steps, job, applied, uses).build()
 
 
 def _applied(worker: WorkerConfig, request: BuildRequest, job: Path) -> AppliedSeries:
@@ -102,10 +104,11 @@ class _Series:
         steps: Steps,
         job: Path,
         applied: AppliedSeries,
+        uses: ExitStack,
     ) -> None:
         self.worker, self.request, self.steps = worker, request, steps
-        self.job, self.applied = job, applied
-        self.artifacts = Artifacts(worker.artifacts)
+        self.job, self.applied, self.uses = job, applied, uses
+        self.artifacts = Artifacts(worker.artifacts, worker.remote)
         self.facts: list[FactsAfter] = []
         self.rebuilt: dict[int, tuple[str, ...]] = {}  # patch → objects compiled with it
         self.warnings = Warnings()
@@ -116,7 +119,8 @@ class _Series:
             self.applied.scratch / ".git",
         )  # fmt: skip
         first = self.steps.run(
-            "baseline", lambda: baseline.ensure(self.worker, base, self.steps.report)
+            "baseline",
+            lambda: baseline.ensure(self.worker, base, self.steps.report, uses=self.uses),
         )
         needs = self.steps.run(
             "looking what compiles the touched files", lambda: self._cover(first)
@@ -154,7 +158,7 @@ class _Series:
                 return self.steps.run(
                     "derived baseline",
                     lambda more=more: baseline.ensure(  # type: ignore[misc]
-                        self.worker, more, self.steps.report, parent=first
+                        self.worker, more, self.steps.report, parent=first, uses=self.uses
                     ),
                 ), needs
             except DroppedOptionsError as error:
@@ -256,6 +260,7 @@ class _Series:
             base_commit=self.request.base,
             compiler=self.baseline.compiler,
             kernel_release=_release(self.baseline),
+            baseline="miss" if self.baseline.made else "hit",
             kernel_facts=self.kernel_facts,
             base_facts=self._base_facts(),
             config_file=self.artifacts.put(config) if config else None,

@@ -49,7 +49,7 @@ def _mounted() -> Iterator[tuple[str, Path, str]]:
 def _writable(parent: Path) -> bool:
     try:
         parent.mkdir(exist_ok=True)
-        probe = parent / f"probe-{uuid4().hex}"
+        probe = parent / f"{os.getpid()}-probe-{uuid4().hex}"
         probe.mkdir()
         probe.rmdir()
     except OSError:
@@ -104,13 +104,23 @@ def _empty(group: Path) -> None:
             return
 
 
-def sweep() -> None:
-    """Remove groups that killed workers left; a group with processes in it is left alone."""
+def sweep() -> bool:
+    """Remove groups that killed processes left; return whether all of them are gone.
+
+    A group whose owner lives is left alone, even one that is still empty.
+    """
+    gone = True
     for hierarchy in hierarchies():
         for group in hierarchy.parent.iterdir():
-            if group.is_dir():
-                with suppress(OSError):
+            owner = group.name.partition("-")[0]
+            if group.is_dir() and not (owner.isdigit() and Path("/proc", owner).exists()):
+                try:
                     group.rmdir()
+                except FileNotFoundError:
+                    continue
+                except OSError:
+                    gone = False
+    return gone
 
 
 @contextmanager
@@ -122,7 +132,7 @@ def limited(limits: Limits) -> Iterator[tuple[Path, ...]]:
     groups = []
     try:
         for hierarchy in hierarchies():
-            group = hierarchy.parent / uuid4().hex
+            group = hierarchy.parent / f"{os.getpid()}-{uuid4().hex}"
             group.mkdir()
             groups.append(group)
             for name, value in hierarchy.settings(limits).items():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from workers.remote import Remote
+
 
 @dataclass(frozen=True)
 class WorkerConfig:
@@ -14,6 +16,8 @@ class WorkerConfig:
     cache: Path  # baselines, artifacts: may be deleted at any time
     sandbox_uid: int = 64738  # the user id builds run as when stackhog runs as root
     patch_bytes: int = 1 << 20  # a larger patch is refused
+    remote: Remote | None = None  # where artifacts are shared with other machines
+    disk_budget: int = 0  # bytes below cache; 0: nothing is evicted
 
     @property
     def trees(self) -> Path:

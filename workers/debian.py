@@ -14,7 +14,8 @@ from typing import IO
 from bot.contract import OursError, TheirsError
 from workers import git, process, trees
 from workers.config import WorkerConfig
-from workers.layers import discard, locked
+from workers.layers import discard
+from workers.locks import locked
 from workers.trees import Say, Tree
 
 PACKAGE = re.compile(r"linux-source-[0-9]+\.[0-9]+")

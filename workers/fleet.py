@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,8 @@ from workers import broker, process
 class Fleet:
     """The processes of one run: an embedded broker (unless a URL is given) and one worker.
 
+    The URL that is given must be that of the settings, which the worker reads as well.
+
     Everything it starts dies with the process that made it, even on SIGKILL.
     """
 
@@ -25,7 +28,7 @@ class Fleet:
 
     @property
     def url(self) -> str:
-        """The broker's URL."""
+        """The broker's URL, with its password."""
         return self._given or broker.url(Path(self._directory.name, "broker"))
 
     def __enter__(self) -> Self:
@@ -49,11 +52,13 @@ class Fleet:
         if not self._given:
             self._processes.append(broker.start(Path(self._directory.name, "broker")))
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        argv = [sys.executable, "-m", "bot", "worker", "--broker", self.url]
+        argv = [sys.executable, "-m", "bot", "worker", "--slots", str(self._slots)]
+        if not self._given:  # nobody else would take what this one cannot do
+            argv.append("--anyway")
+        # the worker reads a given broker from the settings itself: no password is ever passed on
+        named = {} if self._given else {"STACKHOG_BROKER_URL": self.url}
         with self._log.open("ab") as log:
-            worker = process.spawn(
-                [*argv, "--slots", str(self._slots)], stdout=log, stderr=log
-            )  # fmt: skip
+            worker = process.spawn(argv, env={**os.environ, **named}, stdout=log, stderr=log)
         self._processes.append(worker)
 
     def stop(self) -> None:

@@ -6,11 +6,11 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 from workers import process
+from workers.locks import alone, locked
 
 MAX_READ = 64 << 20  # bytes of one file that a build left
 
@@ -61,15 +61,6 @@ def discard(path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock, gone with the process; waits for others."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        flock(file, LOCK_EX)
-        yield
-
-
-@contextmanager
 def job_directory(builds: Path) -> Iterator[Path]:
     """Yield a new directory that is deleted at the end, or by the next `sweep` after a kill."""
     path = builds / uuid4().hex
@@ -85,7 +76,7 @@ def job_directory(builds: Path) -> Iterator[Path]:
 def sweep(builds: Path) -> None:
     """Delete job directories whose process was killed."""
     for lock in sorted(builds.glob("*.lock")):
-        with suppress(OSError), lock.open("w") as file:
-            flock(file, LOCK_EX | LOCK_NB)
-            discard(lock.with_suffix(""))
-            lock.unlink(missing_ok=True)
+        with suppress(OSError), alone(lock) as mine:
+            if mine:
+                discard(lock.with_suffix(""))
+                lock.unlink(missing_ok=True)

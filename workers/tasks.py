@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from celery import Task, shared_task
+from celery.exceptions import Ignore
 
 from bot.contract import (
     BuildRequest,
@@ -24,7 +25,8 @@ from bot.contract import (
     TheirsError,
 )
 from workers import build as building
-from workers.artifacts import Artifacts
+from workers.artifacts import Artifacts, NoArtifactError
+from workers.beat import TwiceError, VoidError, beating
 from workers.config import WorkerConfig
 from workers.stack import answer
 from workers.stress import run as stressing
@@ -58,12 +60,19 @@ def _answer(
     task: Task, work: Callable[[], Record], ended: Callable[[Outcome, str], Record]
 ) -> Json:
     """Run the work; whatever it raises becomes a result with its outcome and a sentence."""
+    name = str(task.app.conf.get("presence_name") or task.request.hostname)
     try:
-        _count_attempt(task)
-        return work().model_dump(mode="json")
+        with beating(task.backend.client, task.request.id, name):
+            _count_attempt(task)
+            return work().model_dump(mode="json")
+    except (TwiceError, VoidError) as error:
+        raise Ignore from error  # nobody waits for an answer of this one
     except Exception as error:  # a job that is lost is sent again, and would fail again
         LOG.exception("job %s", task.request.id)
-        return ended(_outcome(error), _reason(error)).model_dump(mode="json")
+        found = ended(_outcome(error), _reason(error))
+        if isinstance(error, NoArtifactError):
+            found = found.model_copy(update={"gone": error.key})
+        return found.model_dump(mode="json")
 
 
 def _outcome(error: Exception) -> Outcome:
@@ -101,7 +110,8 @@ def build(self: Task, request: Json) -> Json:
 @shared_task(bind=True, name=f"stackhog.{Queue.STACK}")  # type: ignore[untyped-decorator]
 def stack(self: Task, request: Json) -> Json:
     """Run a StackRequest; returns a StackResult."""
-    artifacts = Artifacts(_worker(self).artifacts)
+    worker = _worker(self)
+    artifacts = Artifacts(worker.artifacts, worker.remote)
     return _answer(
         self,
         lambda: answer.answer(StackRequest.model_validate(request), artifacts.get),

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bot.contract import TheirsError
 from workers import git, process
 from workers.config import WorkerConfig
-from workers.layers import discard, locked
+from workers.layers import discard
+from workers.locks import locked
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SCHEMES = ("https://", "git://", "ssh://", "file://")

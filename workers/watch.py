@@ -48,6 +48,12 @@ def free(path: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
+def size(path: Path) -> int:
+    """Return the bytes of the file system at ``path``."""
+    found = os.statvfs(path)
+    return found.f_blocks * found.f_frsize
+
+
 class DiskWatch:
     """Raises DiskFullError when more than ``allowed`` bytes lie below ``root``."""
 

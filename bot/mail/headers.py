@@ -124,14 +124,20 @@ def sender(mail: Mail) -> Address:
     return NOBODY
 
 
+def size(value: str) -> int:
+    """Return the bytes that a text has in a mail."""
+    return len(value.encode("utf-8", "replace"))
+
+
 def message_ids(mail: Mail, name: str) -> tuple[str, ...]:
     """Return the message-ids in a header, in order, without angle brackets.
 
-    Of very many the last, which are the nearest ancestors; one that is too long is none.
+    Of very many the last, which are the nearest ancestors; one that is too long, in bytes, is
+    none.
     """
     values = raw_values(mail, name, sys.maxsize)
     found = (printable(one[1]) for value in values for one in _ID.finditer(value[-LIST_LIMIT:]))
-    return tuple(deque((one for one in found if 0 < len(one) <= LINE_LIMIT), IDS))
+    return tuple(deque((one for one in found if 0 < size(one) <= LINE_LIMIT), IDS))
 
 
 def parse_date(value: str) -> datetime | None:

@@ -118,7 +118,7 @@ def _shortened(found: diff.Diff, above: str, *, signed: bool) -> str | None:
 def _bare_id(mail: Mail) -> tuple[str, ...]:
     """Return a Message-ID that was written without its angle brackets."""
     value = headers.text(mail, "Message-ID").strip("<>")
-    whole = 0 < len(value) < headers.LINE_LIMIT - 1  # the value was not cut
+    whole = 0 < headers.size(value) < headers.LINE_LIMIT - 1  # the value was not cut
     return (value,) if whole and " " not in value else ()
 
 

@@ -61,6 +61,8 @@ class Outbox:
 
     def __init__(self, store: Store, rules: Rules, dial: Dial | None = None) -> None:
         self._store, self._rules, self._dial = store, rules, dial
+        # what the store did not hear of: attempts by their claim, with how they ended if they did
+        self._open: dict[str, tuple[Attempt, Envelope, Result] | None] = {}
 
     @property
     def is_dry(self) -> bool:
@@ -79,6 +81,8 @@ class Outbox:
         due = place.not_before or now + self._rules.embargo
         with self._store.session() as session:
             state, reason = self._begin(session, place, kept, removed)
+            if state is State.WAITING:
+                state, reason = rows.doubt(session, _message_id(mail), _parent(mail)) or (state, "")
             letter = Letter(
                 message_id=_message_id(mail), thread=place.thread, sender=sender,
                 recipients=kept, subject=printable(str(mail["Subject"] or "")), state=state,
@@ -96,6 +100,7 @@ class Outbox:
         Ends early when sending is stopped, or the server takes nothing. Raises OursError
         without a server.
         """
+        self._catch_up(now)
         self.recover(now)
         if self.is_dry:
             return ()
@@ -112,6 +117,16 @@ class Outbox:
             if not go_on:
                 break
         return tuple(found)
+
+    def _catch_up(self, now: datetime) -> None:
+        """Note what came of attempts while the store was away."""
+        for claim, ended in list(self._open.items()):
+            if ended is not None:
+                self._settle(*ended, now)
+            else:
+                with self._store.session() as session:
+                    rows.take_back(session, now, now, claim)
+            del self._open[claim]
 
     def recover(self, now: datetime, untouched: timedelta = LEASE) -> tuple[int, ...]:
         """Take back what a dead sender left; return the numbers.
@@ -221,15 +236,32 @@ class Outbox:
 
     def _deliver(self, dial: Dial, key: int, clock: Callable[[], datetime]) -> bool:
         """Send one mail that is due; return whether others may follow."""
+        claim = secrets.token_hex(16)
+        try:
+            return self._attempt(dial, key, claim, clock)
+        except BaseException:
+            self._open.setdefault(claim, None)  # the store may have it as begun
+            raise
+
+    def _attempt(self, dial: Dial, key: int, claim: str, clock: Callable[[], datetime]) -> bool:
         with self._store.session() as session:
             if rows.stopped(session):
                 return False
             letter = rows.get(session, key)
-            attempt = self._reserve(session, letter, clock()) if letter else None
+            attempt = self._reserve(session, letter, claim, clock()) if letter else None
             letter = rows.get(session, key)
             mail = rows.raw(session, key)
-        if not attempt or not letter:
-            return True
+        return not (attempt and letter) or self._try(dial, attempt, letter, mail, clock)
+
+    def _try(
+        self,
+        dial: Dial,
+        attempt: Attempt,
+        letter: Letter,
+        mail: bytes,
+        clock: Callable[[], datetime],
+    ) -> bool:
+        """Make an attempt; return whether others may follow."""
         last = (
             clock() + outrules.pause(attempt.number)
             > (letter.tried or clock()) + self._rules.patience
@@ -238,15 +270,21 @@ class Outbox:
         try:
             with dial() as talk:
                 result = talk.deliver(envelope, _Committing(self._store, attempt, clock))
-                self._settle(attempt, envelope, result, clock())
+                try:
+                    self._settle(attempt, envelope, result, clock())
+                except BaseException:
+                    self._open[attempt.claim] = attempt, envelope, result
+                    raise
         except HaltedError as why:
             self._halt(attempt, letter, str(why), clock())
             return not self.stopped()
         return not result.session
 
-    def _reserve(self, session: Session, letter: Letter, now: datetime) -> Attempt | None:
+    def _reserve(
+        self, session: Session, letter: Letter, claim: str, now: datetime
+    ) -> Attempt | None:
         """Begin an attempt, unless the mail must be held, dropped or put off."""
-        if letter.state is not State.WAITING or letter.due > now:
+        if letter.state is not State.WAITING or not letter.is_due(now):
             return None
         if self._rules.mode is Mode.MODERATE and letter.approved is None:
             self._shift(session, letter, State.HELD, "waits for approval", now)
@@ -266,7 +304,7 @@ class Outbox:
         if full:
             self._shift(session, letter, State.WAITING, full[1], now, due=full[0])
             return None
-        return rows.reserve(session, replace(letter, recipients=kept), secrets.token_hex(16), now)
+        return rows.reserve(session, replace(letter, recipients=kept), claim, now)
 
     def _shift(
         self, session: Session, letter: Letter, new: State, reason: str, now: datetime,
@@ -348,6 +386,11 @@ def _message_id(mail: EmailMessage) -> str:
     if not found or not found.isascii() or not found.isprintable() or "@" not in found:
         raise wire.BadMailError("a mail of ours has no Message-ID that would make it the same mail")
     return found
+
+
+def _parent(mail: EmailMessage) -> str:
+    """Return the Message-ID that a mail answers."""
+    return str(mail["In-Reply-To"] or "").strip().strip("<>")
 
 
 def _sender(mail: EmailMessage) -> str:

@@ -85,6 +85,14 @@ class Seen:
 class _NoProofError(ValueError):
     """A signature, or a mail, does not count; its text is the reason."""
 
+    temporary = False
+
+
+class _NotYetError(_NoProofError):
+    """It may count later: this machine's clock may be behind."""
+
+    temporary = True
+
 
 def check(
     raw: bytes, resolve: Resolve, now: datetime | None = None, max_age: timedelta = MAX_AGE
@@ -99,7 +107,7 @@ def check(
         mail = _Mail(raw)
         mail.check_date(moment, max_age)
     except _NoProofError as no:
-        return Unsigned(str(no))
+        return Unsigned(str(no), no.temporary)
     except (dkim.DKIMException, IndexError, ValueError):
         return Unsigned("its headers cannot be read")
     wrong: list[Unsigned] = []
@@ -107,7 +115,7 @@ def check(
         try:
             return mail.verified(place, resolve, moment, max_age)
         except _NoProofError as no:
-            wrong.append(Unsigned(str(no)))
+            wrong.append(Unsigned(str(no), no.temporary))
         except OursError as error:
             wrong.append(Unsigned(str(error), temporary=True))
     wrong.append(Unsigned(f"there is no DKIM signature of {mail.domain}"))
@@ -293,7 +301,8 @@ def _moment(seconds: bytes) -> datetime:
 
 def _check_time(when: datetime, now: datetime, max_age: timedelta) -> None:
     if when > now + CLOCKS:
-        raise _NoProofError("it is from the future")
+        kind = _NotYetError if when <= now + max_age else _NoProofError
+        raise kind("it is from the future")
     if when < now - max_age:
         raise _NoProofError(f"it is older than {max_age.days} days")
 

@@ -13,6 +13,7 @@ _GLUED = re.compile(r"(?i)\b(patch)(?=\d+\s*/)")
 _OF = re.compile(r"(\[[^\]]*?\b\d{1,4}) of (\d{1,4}\b[^\]]*\])")
 # also "-v4" with a dash, "v4:" with a colon, "V4." with a full stop
 _VERSION = re.compile(r"(?i)^-?v\.?(\d{1,4})[:.]?$")
+MOST = 999_999_999  # a version above counts as this one: the store has 32 bits
 _RESEND = frozenset({"resend", "repost", "resent"})
 
 
@@ -40,7 +41,7 @@ def parse(subject: str) -> Label:
     mended = _OF.sub(r"\1/\2", _GLUED.sub(r"\1 ", subject))
     # liblore would decode encoded words once more, and raises on broken ones
     found = parse_patch_subject(mended.replace("=?", "= ?"))
-    version = None if found.version_inferred else found.version
+    version = None if found.version_inferred else min(found.version, MOST)
     tags = []
     for prefix in found.prefixes:
         odd = _VERSION.match(prefix)

@@ -23,6 +23,7 @@ from bot.contract import (
     StackResult,
     StressRequest,
     StressResult,
+    TheirsError,
 )
 from bot.review.queue import BROKER_GONE, Client, JobLostError
 from policies.stress import Filesystem, Profile
@@ -71,8 +72,7 @@ class _Attempt:
     def __init__(self, port: Port, request: BuildRequest, tell: Callable[[Progress], None]) -> None:
         self.port, self.request, self.tell = port, request, tell
         self.client = port.connect()
-        seconds = request.limits.wall_seconds * (len(request.patches) + BUILDS_PER_JOB)
-        self.build_job = self.client.send(Queue.BUILD, request, min(seconds, LONGEST))
+        self.build_job = self.client.send(Queue.BUILD, request, build_seconds(request))
         self.build: BuildResult | None = None
         self.asked: StackRequest | None = None
         self.stack_job: str | None = None
@@ -132,8 +132,7 @@ class _Attempt:
 
     def _send_stress(self, request: StressRequest | None) -> None:
         if request is not None:
-            seconds = STRESS_SECONDS * len(request.runs)
-            self.stress_job = self.client.send(Queue.STRESS, request, min(seconds, LONGEST))
+            self.stress_job = self.client.send(Queue.STRESS, request, stress_seconds(request))
 
     def _look_at_stress(self) -> None:
         assert self.stress_job is not None  # noqa: S101 - the caller looked
@@ -144,6 +143,30 @@ class _Attempt:
         if state.result is not None:
             # what is broken here does not take the answers of the other jobs with it
             self.stress = StressResult.model_validate(state.result)
+
+
+def check(results: Results) -> None:
+    """Raise TheirsError where a job ended without saying anything of a patch.
+
+    Without findings such a result would read as a series that passes.
+    """
+    build, stack = results.build, results.stack
+    at_a_patch = build.refusal or build.misfit or build.broken_patch is not None
+    untested = build.outcome is Outcome.FAILED and not at_a_patch
+    if untested or build.outcome is Outcome.SKIPPED:
+        raise TheirsError(build.reason)
+    if stack is not None and stack.outcome is Outcome.FAILED:
+        raise TheirsError(stack.reason)
+
+
+def build_seconds(request: BuildRequest) -> float:
+    """Return how long a build job may take."""
+    return min(request.limits.wall_seconds * (len(request.patches) + BUILDS_PER_JOB), LONGEST)
+
+
+def stress_seconds(request: StressRequest) -> float:
+    """Return how long a stress job may take."""
+    return min(STRESS_SECONDS * len(request.runs), LONGEST)
 
 
 def _raise_if_broken(result: BuildResult | StackResult) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -12,7 +13,7 @@ from celery import Celery
 from celery.result import AsyncResult
 from kombu.exceptions import OperationalError
 
-from bot.contract import OursError, Progress, Queue, Record
+from bot.contract import OursError, Progress, Queue, Record, wire
 
 GRACE = 60  # seconds between the soft end of a job and the hard one
 PROGRESS = "PROGRESS"  # workers/tasks.py sets this state
@@ -49,15 +50,11 @@ def _no_runtime_error() -> Iterator[None]:
 class Client:
     """Sends jobs and looks after them."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, ca: Path | None = None) -> None:
         self._app = Celery("stackhog", broker=url, backend=url)
         self._app.conf.update(
-            task_serializer="json",
-            result_serializer="json",
-            accept_content=["json"],
-            broker_transport_options={"socket_connect_timeout": 5},
+            wire.options(url, ca),
             result_backend_transport_options={"retry_policy": {"timeout": 5.0, "max_retries": 2}},
-            broker_connection_timeout=5,
         )
 
     def send(self, queue: Queue, request: Record, seconds: float) -> str:

@@ -15,7 +15,6 @@ from bot.mail.series import Series
 from bot.review import fates, findings, fingerprint, jobs, stress_words, touched, verdict
 from bot.review.base import Base
 from bot.settings import Settings
-from policies.kernels import KernelPolicy
 from policies.schema import Gates
 
 
@@ -27,7 +26,7 @@ class Planned:
     series: Series
     base: Base
     source: str  # of the base's tree: a URL, "debian:PACKAGE VERSION", or a path here
-    policy: KernelPolicy
+    about_objects: int  # of a baseline's build, for progress alone
     gates: Gates
     request: BuildRequest
     wanted: jobs.Wanted

@@ -144,7 +144,7 @@ def _do(store: Store, heard: Heard, signature: Signed | Unsigned, now: datetime)
                 wishes.want(session, series.id, wanted, number, now)
                 outcome = "a run is wanted"
             case "cancel":
-                count = wishes.cancel(session, series.id, f"cancelled by {asked.sender}")
+                count = wishes.cancel(session, series.id, f"cancelled by {asked.sender}", now)
                 outcome = f"{count} runs were cancelled"
             case "mute":
                 outcome = _mute(session, series.id, command, now)

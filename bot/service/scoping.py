@@ -31,16 +31,16 @@ def look(store: Store, policy: ScopePolicy, now: datetime) -> tuple[tuple[str, s
             kept.mark(session, one.lead, State.INSIDE if found.inside else State.OUTSIDE, found.reason)  # noqa: E501 # fmt: skip
             if found.inside:
                 wishes.want(session, one.lead, {"profiles": list(found.profiles)}, None, now)
-                _supersede(session, one)
+                _supersede(session, one, now)
         decided.append((one.lead, found.reason))
     return tuple(decided)
 
 
-def _supersede(session: wishes.Session, one: kept.Kept) -> None:
+def _supersede(session: wishes.Session, one: kept.Kept, now: datetime) -> None:
     for lead in kept.lineage(session, one.lead):
         other = kept.get(session, lead)
         if other is None or other.version >= one.version:
             continue
         reason = f"v{one.version} has come"
-        if wishes.cancel(session, lead, reason, by_scope=True):
+        if wishes.cancel(session, lead, reason, now, by_scope=True):
             kept.mark(session, lead, State.SUPERSEDED, reason)

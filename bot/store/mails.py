@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
+from bot.store.kinds import moved
 from bot.store.tables import MailRow, ReferenceRow
 
 REFERENCES = 100  # the nearest ancestors that are kept
@@ -82,8 +83,8 @@ def neighbours(session: Session, mails: Sequence[int]) -> list[bytes]:
         MailRow.sender.in_({one.sender for one in seeds}),
         MailRow.name.in_({one.name for one in seeds} - {""}),
     )
-    first = min(one.written for one in seeds) - NEAR
-    last = max(one.written for one in seeds) + NEAR
+    first = moved(min(one.written for one in seeds), -NEAR)
+    last = moved(max(one.written for one in seeds), NEAR)
     wanted = select(MailRow.raw).where(
         MailRow.raw.is_not(None),
         or_(

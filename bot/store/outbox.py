@@ -16,17 +16,19 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as Session  # noqa: PLC0414 - callers name it, and no SQL
 from sqlalchemy.orm import defer
 
-from bot.store.tables import DeliveryRow, OutboxRow, SentRow, SwitchRow
+from bot.store.tables import DeliveryRow, MailRow, OutboxRow, SentRow, SwitchRow
 
 SWITCH = "sending"
+RESTORED = "restored"  # no switch: when the store was restored from a backup, if it was
+AHEAD = timedelta(minutes=1)  # by which clocks of several senders may differ
 SAID = 500  # characters that are kept of what a server says
 
 
@@ -69,6 +71,12 @@ class Letter:
     approved: datetime | None = None
     tried: datetime | None = None
     id: int = 0
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether it may go now; `due` says what a clock that was ahead has to do with it."""
+        put = self.created > now and self.due <= self.created
+        refused = self.attempts > 0 and self.changed > now + AHEAD
+        return self.due <= now or put or refused
 
 
 @dataclass(frozen=True)
@@ -134,8 +142,16 @@ def listed(session: Session, states: Collection[State]) -> tuple[Letter, ...]:
 
 
 def due(session: Session, now: datetime) -> tuple[int, ...]:
-    """Return the numbers of the mails that may go now, in the order of their turn."""
-    rows = select(OutboxRow.id).where(OutboxRow.state == State.WAITING, OutboxRow.due <= now)
+    """Return the numbers of the mails that may go now, in the order of their turn.
+
+    What was put there in the future, to go at once, was put there by a clock that was ahead; so
+    was what was refused in the future until its pause was set.
+    """
+    put = (OutboxRow.created > now) & (OutboxRow.due <= OutboxRow.created)
+    refused = (OutboxRow.attempts > 0) & (OutboxRow.changed > now + AHEAD)
+    rows = select(OutboxRow.id).where(
+        OutboxRow.state == State.WAITING, or_(OutboxRow.due <= now, put, refused)
+    )
     return tuple(session.scalars(rows.order_by(OutboxRow.due, OutboxRow.id)))
 
 
@@ -227,14 +243,22 @@ def uncount(session: Session, key: int, recipients: Iterable[str]) -> None:
         _uncount(session, key, one.lower())
 
 
-def take_back(session: Session, before: datetime, now: datetime) -> tuple[int, ...]:
-    """Take back what no living sender has touched since ``before``; return the numbers."""
+def take_back(
+    session: Session, before: datetime, now: datetime, claim: str | None = None
+) -> tuple[int, ...]:
+    """Take back what no living sender has touched since ``before``; return the numbers.
+
+    With ``claim`` what that attempt left, whenever it was touched.
+    """
     found: list[int] = []
     for old, new, reason in (
         (State.RESERVED, State.WAITING, "the attempt before was broken off"),
         (State.HANDED, State.UNCERTAIN, "the sender died before the server's answer came"),
     ):
-        stuck = (OutboxRow.state == old) & (OutboxRow.changed <= before)
+        # what was touched in the future was touched by a clock that was ahead
+        quiet = or_(OutboxRow.changed <= before, OutboxRow.changed > now + AHEAD)
+        which = quiet if claim is None else OutboxRow.claim == claim
+        stuck = (OutboxRow.state == old) & which
         # a sender that is alive after all may still settle what is uncertain
         changes = {"claim": None} if new is State.WAITING else {}
         keys = session.scalars(select(OutboxRow.id).where(stuck).order_by(OutboxRow.id)).all()
@@ -279,6 +303,25 @@ def note(
     session.add(
         DeliveryRow(outbox=key, attempt=attempt, at=now, stage=str(stage), said=said[:SAID])
     )
+
+
+def doubt(session: Session, message_id: str, parent: str) -> tuple[State, str] | None:
+    """Return what a new mail is instead of waiting, and why; None: it can be sent.
+
+    After a restore, what was taken in, run and answered since the backup is taken in once more.
+    An answer to a mail from before the restore may have been sent, and was if it came back.
+    """
+    restored = session.get(SwitchRow, RESTORED)
+    if restored is None or restored.stopped is None:
+        return None
+    rows = select(MailRow.message_id, MailRow.written)
+    found = session.execute(rows.where(MailRow.message_id.in_((message_id, parent))))
+    there = dict(found.all())
+    if there.get(message_id, restored.stopped) < restored.stopped:
+        return State.SENT, f"seen in an archive ({restored.reason})"
+    if there.get(parent, restored.stopped) > restored.stopped:
+        return None
+    return State.HELD, f"{restored.reason}: it may have been sent before"
 
 
 def stopped(session: Session) -> str:

@@ -107,7 +107,8 @@ def _ids(session: Session, names: Iterable[str]) -> dict[str, int]:
 
 def _heirs(session: Session, found: Sequence[Found], mails: set[int]) -> dict[str, SeriesRow]:
     """Return the row that each series goes on with; rows that none goes on with are removed."""
-    wanted = select(SeriesRow).join(MemberRow).where(MemberRow.mail.in_(mails)).distinct()
+    having = select(MemberRow.series).where(MemberRow.mail.in_(mails))
+    wanted = select(SeriesRow).where(SeriesRow.id.in_(having))
     rows = session.scalars(wanted.order_by(SeriesRow.id)).all()
     heirs: dict[str, SeriesRow] = {}
     for row in rows:

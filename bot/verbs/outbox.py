@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bot.verbs import storing
+
 if TYPE_CHECKING:
     from bot.mail.outbox import Outbox
     from bot.mail.smtp import Server
     from bot.settings import Settings
-    from bot.store.database import Store
     from bot.store.outbox import Letter, Step
 
 COLUMN = "%Y-%m-%d %H:%M"
@@ -151,7 +152,7 @@ def opened(settings: Settings | None = None, *, to_send: bool = False) -> Outbox
         own_cap=lambda one: lists.rule(one).daily_cap if is_list(one) else None,
     )  # fmt: skip
     there = server(known) if to_send else None
-    return Outbox(_store(known), rules, (lambda: Dialogue(there)) if there else None)
+    return Outbox(storing.opened(known), rules, (lambda: Dialogue(there)) if there else None)
 
 
 def _bare() -> Outbox:
@@ -160,14 +161,7 @@ def _bare() -> Outbox:
     from bot.mail.outbox import Outbox  # noqa: PLC0415
     from bot.mail.outrules import Rules  # noqa: PLC0415
 
-    return Outbox(_store(files.load()), Rules())
-
-
-def _store(settings: Settings) -> Store:
-    from bot.store.database import Store, sqlite  # noqa: PLC0415 - keeps --help instant
-
-    url = settings.store_url
-    return Store(url) if url else sqlite(settings.data / "store.db")
+    return Outbox(storing.opened(files.load()), Rules())
 
 
 def server(settings: Settings) -> Server | None:

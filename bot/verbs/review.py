@@ -57,12 +57,12 @@ def command(  # noqa: PLR0913, PLR0917 - one per option
     is looked up on lore. Progress goes to standard error. Exit 1: findings that fail policy.
     """
     from bot.settings import load  # noqa: PLC0415 - keeps --help instant
-    from bot.verbs.wiring import worker_config  # noqa: PLC0415
+    from bot.verbs.wiring import broker_url, worker_config  # noqa: PLC0415
     from workers.fleet import Fleet  # noqa: PLC0415
 
     settings = load()
     log = worker_config(settings).cache / "worker.log"
-    with Fleet(settings.broker_url, settings.slots, log) as fleet:
+    with Fleet(broker_url(settings), settings.slots, log) as fleet:
         # read while broker and worker start: it takes as long as they do
         from bot.verbs.reviewing import Asked, review  # noqa: PLC0415
 

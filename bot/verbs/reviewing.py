@@ -26,7 +26,6 @@ from bot.review.queue import Client
 from bot.review.told import Planned, fold
 from bot.settings import Settings
 from bot.verbs import commanding
-from bot.verbs.progress import reporter
 from bot.verbs.wiring import worker_config
 from policies.kernels import KernelPolicyError
 from policies.kernels import load as load_kernel
@@ -81,39 +80,28 @@ def run(planned: Planned, fleet: Fleet) -> jobs.Results:
 
     Raises TheirsError where the input is wrong, OursError where this machine is.
     """
+    from bot.verbs.progress import reporter  # noqa: PLC0415 - a service shows none
+
     with reporter(LEFT) as tell:
 
         def told(progress: Progress) -> None:
-            about = planned.policy.about_objects if progress.step == BASELINE else None
+            about = planned.about_objects if progress.step == BASELINE else None
             tell(progress.model_copy(update={"total": about}))
 
-        results = jobs.run(_port(fleet), planned.request, told, planned.wanted)
+        port = _port(fleet, planned.settings.broker_ca)
+        results = jobs.run(port, planned.request, told, planned.wanted)
         tell.end()
-    check(results)
+    jobs.check(results)
     return results
 
 
-def check(results: jobs.Results) -> None:
-    """Raise TheirsError where a job ended without saying anything of a patch.
-
-    Without findings such a result would read as a series that passes.
-    """
-    build, stack = results.build, results.stack
-    at_a_patch = build.refusal or build.misfit or build.broken_patch is not None
-    untested = build.outcome is Outcome.FAILED and not at_a_patch
-    if untested or build.outcome is Outcome.SKIPPED:
-        raise TheirsError(build.reason)
-    if stack is not None and stack.outcome is Outcome.FAILED:
-        raise TheirsError(stack.reason)
-
-
-def _port(fleet: Fleet) -> jobs.Port:
+def _port(fleet: Fleet, ca: Path | None) -> jobs.Port:
     def revive() -> bool:
         fleet.stop()
         fleet.start()
         return True
 
-    return jobs.Port(connect=lambda: Client(fleet.url), alive=fleet.alive, revive=revive)
+    return jobs.Port(connect=lambda: Client(fleet.url, ca), alive=fleet.alive, revive=revive)
 
 
 def plan_for(series: Series, asked: Asked, settings: Settings, known: Known) -> Planned:
@@ -134,7 +122,9 @@ def plan_for(series: Series, asked: Asked, settings: Settings, known: Known) -> 
     except StressPolicyError as error:
         raise TheirsError(str(error)) from error
     wanted = jobs.Wanted(asked.stack, runs)
-    return Planned(settings, series, base, tree.source, policy, gates(), request, wanted)
+    return Planned(
+        settings, series, base, tree.source, policy.about_objects, gates(), request, wanted
+    )
 
 
 def _others(known: Sequence[Series], series: Series) -> list[Series]:

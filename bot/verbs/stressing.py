@@ -103,7 +103,7 @@ def run(
     Raises TheirsError where an image is none, OursError where this machine fails.
     """
     worker = worker_config(settings)
-    artifacts = Artifacts(worker.artifacts)
+    artifacts = Artifacts(worker.artifacts, worker.remote)
     request = StressRequest(
         patched=_kernel(artifacts, image), base=_kernel(artifacts, base) if base else None,
         runs=wanted, decoder=_decoder(artifacts, image),
@@ -123,14 +123,15 @@ def keep(
     settings: Settings, result: StressResult, consoles: Path | None, stacks: Path | None
 ) -> None:
     """Write out consoles and stacks where they were asked for."""
-    artifacts = Artifacts(worker_config(settings).artifacts)
+    config = worker_config(settings)
+    artifacts = Artifacts(config.artifacts, config.remote)
     if consoles is not None:
         consoles.mkdir(parents=True, exist_ok=True)
         for run in result.runs:
             for side, boots in (("base", run.base), ("patched", run.patched)):
                 for number, boot in enumerate(boots, 1):
                     name = f"{run.profile.name}-{run.filesystem}-{side}-{number}.log"
-                    if boot.console and artifacts.path(boot.console).exists():
+                    if boot.console and artifacts.has(boot.console):
                         (consoles / name).write_bytes(artifacts.get(boot.console))
     if stacks is not None:
         texts = [artifacts.get(run.dumps) for run in result.runs if run.dumps]

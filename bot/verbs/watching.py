@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,16 +23,21 @@ from bot.mail.mbox import Mbox
 from bot.mail.series import Series
 from bot.review import allow
 from bot.review.allow import Names
-from bot.review.jobs import Results
+from bot.review.carrier import Carrier, backoff
+from bot.review.frozen import Frozen, thaw
 from bot.review.prerequisites import Known
 from bot.review.told import Planned
+from bot.service import watch
+from bot.service.carrying import Carriage, Limits
 from bot.service.hearing import Ears
 from bot.service.intake import Patience
-from bot.service.runs import Voice, own_addresses
-from bot.service.watch import Bot, Runs
+from bot.service.planning import Office
+from bot.service.running import Running
+from bot.service.telling import Mouth, Voice, own_addresses
+from bot.service.watch import Bot, Round, Runs
 from bot.settings import BadSettingError, Settings, secret
-from bot.store.database import Store, sqlite
-from bot.verbs import commanding, outbox, reviewing
+from bot.store.database import Store
+from bot.verbs import commanding, outbox, reviewing, storing
 from bot.verbs.reviewing import Asked
 from policies import kernels, stress
 from policies.lists import load as load_lists
@@ -39,12 +46,14 @@ from policies.scope import load as load_scope
 from workers.fleet import Fleet
 
 SLICE = 5.0  # seconds of a wait between two looks at whether to stop
+RESTARTS = 5  # of a broker that does not answer, until `--once` gives up
+POLL = 0.02  # seconds between two looks at jobs
 JOBS = ("stack", "stress")
 
 
 def store_of(settings: Settings) -> Store:
     """Open the store that the settings name."""
-    return Store(settings.store_url) if settings.store_url else sqlite(settings.data / "store.db")
+    return storing.opened(settings)
 
 
 def source(url: str, settings: Settings, stop: threading.Event | None = None) -> Source:
@@ -99,19 +108,19 @@ def _account(url: str, settings: Settings) -> Account:
     )  # fmt: skip
 
 
-class Workers:
-    """Plans and runs on a fleet: what the service calls a tester."""
+class Planner:
+    """Plans by settings, policies and trees: what the service calls a planner."""
 
-    def __init__(self, settings: Settings, fleet: Fleet) -> None:
-        self._settings, self._fleet = settings, fleet
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
     def plan(self, series: Series, args: dict[str, Any], known: Known) -> Planned:
         """Plan a run as it was asked for. Raises TheirsError, OursError."""
         return reviewing.plan_for(series, asked(args), self._settings, known)
 
-    def run(self, planned: Planned) -> Results:
-        """Run what was planned. Raises TheirsError, OursError."""
-        return reviewing.run(planned, self._fleet)
+    def thaw(self, kept: Frozen, series: Series) -> Planned:
+        """Return a plan that was kept. Raises OursError."""
+        return thaw(kept, series, self._settings, reviewing.gates())
 
 
 def asked(args: dict[str, Any]) -> Asked:
@@ -124,7 +133,16 @@ def asked(args: dict[str, Any]) -> Asked:
     )  # fmt: skip
 
 
-def bot_of(settings: Settings, fleet: Fleet, runs: Runs, stop: threading.Event) -> Bot:
+def limits(settings: Settings) -> Limits:
+    """Return how long is waited for a job, and how often it is tried."""
+    return Limits(
+        backoff=lambda tries: backoff(tries, settings.retry_seconds),
+        in_flight=settings.in_flight, failures=settings.job_failures,
+        losses=settings.job_losses, lost=settings.lost_seconds, queued=settings.queued_seconds,
+    )  # fmt: skip
+
+
+def bot_of(settings: Settings, broker_url: str, runs: Runs, stop: threading.Event) -> Bot:
     """Return the bot as the settings have it.
 
     Raises BadSettingError, OursError where a policy cannot be used.
@@ -145,10 +163,13 @@ def bot_of(settings: Settings, fleet: Fleet, runs: Runs, stop: threading.Event) 
     )  # fmt: skip
     voice = Voice(settings.address, own, lists, lambda one: responsible(settings, one))
     patience = replace(Patience(), incomplete=timedelta(minutes=settings.series_minutes))
+    post, limited = outbox.opened(settings, to_send=True), limits(settings)
+    carrier = Carrier(broker_url, settings.broker_ca)
     return Bot(
-        store=store, outbox=outbox.opened(settings, to_send=True), ears=ears, voice=voice,
-        tester=Workers(settings, fleet), policy=scope, patience=patience,
-        fetch=lambda lead: thread(settings, lead), runs=runs,
+        store=store, outbox=post, ears=ears,
+        office=Office(store, Planner(settings), post, settings.address, limited.backoff),
+        mouth=Mouth(store, post, voice), carriage=Carriage(store, carrier, limited),
+        policy=scope, patience=patience, fetch=lambda lead: thread(settings, lead), runs=runs,
         clock=lambda: datetime.now(UTC), stop=stop.is_set,
     )  # fmt: skip
 
@@ -174,6 +195,93 @@ def thread(settings: Settings, message_id: str) -> Iterable[bytes]:
         )
     except TheirsError:
         return ()  # the archive does not have it
+
+
+def stopping() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def sources_of(
+    urls: Sequence[str], settings: Settings, stop: threading.Event, *, some: bool = True
+) -> list[Source]:
+    """Return the sources that were named, else those of the settings.
+
+    Raises BadSettingError, also where there is none though ``some`` must be.
+    """
+    wanted = urls or settings.sources
+    if some and not wanted:
+        raise BadSettingError(
+            "settings are wrong (sources: there are none): name one, or set STACKHOG_SOURCES"
+        )
+    return [
+        Piped(sys.stdin.buffer) if one == "-" else source(one, settings, stop) for one in wanted
+    ]
+
+
+def once(bot: Bot, sources: Sequence[Source], fleet: Fleet) -> Round:
+    """Take in what there is, do all that it brings but what is put off, and send."""
+    found = watch.read(bot, sources)
+    watch.think(bot)
+    left = RESTARTS
+    while watch.busy(bot) and not bot.stop():
+        try:
+            mend(fleet)
+            _work_off(bot, fleet)
+        except OursError:
+            if not left:
+                raise
+            left -= 1
+            time.sleep(1)
+    with watch.logged("outbox"):
+        watch.send(bot)
+    return found
+
+
+def _work_off(bot: Bot, fleet: Fleet) -> None:
+    """Do what there is to do, until it is done or our own broker or worker ends."""
+    watch.keep_house(bot)
+    while (change := watch.carry(bot)) or watch.busy(bot):
+        watch.think(bot, change)
+        if bot.stop() or not fleet.alive():
+            return
+        time.sleep(POLL)
+
+
+def run(
+    bot: Bot,
+    sources: Sequence[Source],
+    settings: Settings,
+    stop: threading.Event,
+    fleet: Fleet,
+    page: Callable[[], bool] = lambda: True,
+) -> None:
+    """Run the bot until it is told to stop; broker and worker of our own are kept alive.
+
+    ``page`` says whether what is served beside it still is. Raises OursError when it is not.
+    """
+    running = Running(bot, sources, lambda: pause(sources, settings.poll_seconds, stop), stop)
+    watch.begin(bot)
+    running.parts.start()
+    try:
+        while not stop.wait(SLICE / 5):
+            with watch.logged("broker and worker"):
+                mend(fleet)
+            if not page():
+                raise OursError("the page has ended by itself: see the log")
+    finally:
+        stop.set()
+        running.parts.join()
+
+
+def mend(fleet: Fleet) -> None:
+    """Start broker and worker of our own anew if one of them died. Raises OursError."""
+    if not fleet.alive():
+        fleet.stop()
+        fleet.start()
 
 
 class Piped:

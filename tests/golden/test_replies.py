@@ -94,7 +94,7 @@ def planned(series: Series, data: dict[str, Any], source: str) -> Planned:
     request = plan.build(settings, found, policy, patch_texts(series))
     request = request.model_copy(update={"config": CONFIG})
     wanted = jobs.Wanted(stack=True)
-    return Planned(settings, series, found, source, policy, load_gates(), request, wanted)
+    return Planned(settings, series, found, source, 1000, load_gates(), request, wanted)
 
 
 def results(data: dict[str, Any]) -> jobs.Results:

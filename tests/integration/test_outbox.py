@@ -22,10 +22,11 @@ from sqlalchemy.orm import Session
 from bot.mail.outbox import LEASE, Outbox, Place
 from bot.mail.outrules import Mode, Rules
 from bot.mail.smtp import Dialogue, Server, Timeouts, Tls
-from bot.store.database import Store, sqlite
+from bot.store.database import Store
 from bot.store.outbox import Letter, State
 from tests.integration.conftest import ROOT, STACKHOG
 from tests.integration.smtpcut import HOST, Cut, Post, Script, Wire, ids
+from tests.stores import opened
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(days=2)
@@ -68,7 +69,7 @@ def put(box: Outbox, number: int = 1, to: str = "ann@example.org") -> Letter:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    found = sqlite(tmp_path / "store.db")
+    found = opened(tmp_path / "store.db")
     yield found
     found.close()
 

@@ -66,6 +66,7 @@ def test_the_same_input_gives_the_same_report(desk: Desk) -> None:
         desk.run(*desk.review(mail, "--json", report))
         data = json.loads(report.read_text())
         data["build"].pop("steps")
+        assert data["build"].pop("baseline") == ("miss" if seed == "0" else "hit")
         for patch in data["build"]["patches"]:
             patch.pop("seconds")
         texts.append(json.dumps(data))

@@ -198,7 +198,7 @@ def test_control_groups_are_used_and_removed_where_there_are_any(cell: Cell) -> 
     with sandbox.started(cell, ["sleep", "5"]):
         time.sleep(0.3)
         for hierarchy in cgroup.hierarchies():
-            groups = [p for p in hierarchy.parent.iterdir() if p.is_dir() and len(p.name) == 32]
+            groups = hierarchy.parent.glob(f"{os.getpid()}-*")
             held = [p for p in groups if (p / "cgroup.procs").read_text().split()]
             assert held, hierarchy
     assert [sorted(h.parent.iterdir()) for h in cgroup.hierarchies()] == before

@@ -9,6 +9,7 @@ import pytest
 from bot.contract import BuildResult, Misfit, OursError, Outcome, StackResult, TheirsError
 from bot.mail.message import parse
 from bot.mail.series import assemble
+from bot.review import jobs
 from bot.review.jobs import Results
 from bot.verbs import reviewing
 from policies import schema
@@ -65,7 +66,7 @@ MISFIT = Misfit(index=1, file=None, hunk=None, line=None, expected=(), found=(),
 )
 def test_a_result_that_names_no_patch_is_never_a_reply(results: Results, words: str) -> None:
     with pytest.raises(TheirsError, match=words):
-        reviewing.check(results)
+        jobs.check(results)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_a_result_that_names_no_patch_is_never_a_reply(results: Results, words: 
     ],
 )
 def test_a_result_that_names_a_patch_is_told_in_the_reply(results: Results) -> None:
-    reviewing.check(results)
+    jobs.check(results)
 
 
 def test_a_series_with_holes_is_refused_in_one_short_sentence() -> None:

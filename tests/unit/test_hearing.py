@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import dkim
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from sqlalchemy import text
 
 from bot.contract import BuildResult, Finding, FindingKind, OursError, Outcome, Severity
 from bot.mail.following import Fetched
@@ -24,9 +24,10 @@ from bot.service.hearing import Ears
 from bot.service.intake import Patience
 from bot.service.reports import Report
 from bot.store import mutes, wishes
-from bot.store.database import Store, sqlite
+from bot.store.database import Store
 from bot.store.outbox import State
 from tests.letters import NOON, letter, sending
+from tests.stores import opened
 
 NOW = datetime.now(UTC)  # dkimpy signs by the clock
 LATE = (NOW - NOON).total_seconds() / 60 - 5  # minutes from NOON to just now
@@ -72,7 +73,7 @@ class Room:
     """A store with a series of two patches in it, and all that judges commands."""
 
     def __init__(self, path: Path) -> None:
-        self.store = sqlite(path / "store.db")
+        self.store = opened(path / "store.db")
         self.outbox = Outbox(self.store, Rules())
         self.ears = Ears(
             own=(BOT,), sender=f"stackhog <{BOT}>", resolve=resolve,
@@ -269,14 +270,13 @@ def test_a_robot_is_not_answered(room: Room) -> None:
     assert (room.wanted(), room.letters()) == ([], [])
 
 
-def test_every_command_is_written_down(room: Room, tmp_path: Path) -> None:
-    import sqlite3  # noqa: PLC0415 - to look with other eyes than the code
-
+def test_every_command_is_written_down(room: Room) -> None:
     room.hear(mail("/test\n"), mail("/test\n", id="d", sender="B. Body <b@example.org>"))
-    rows: Sequence[tuple[object, ...]] = sqlite3.connect(tmp_path / "store.db").execute(
-        "select message_id, line, sender, verb, args, series, allowed, outcome from commands"
-    ).fetchall()  # fmt: skip
-    assert [(*row[:4], json.loads(str(row[4])), *row[5:]) for row in rows] == [
+    what = "message_id, line, sender, verb, cast(args as text), series, allowed, outcome"
+    with room.store.session() as session:  # with other eyes than the code
+        found = session.execute(text(f"select {what} from commands order by id"))  # noqa: S608 - ours
+        rows = [tuple(row) for row in found]
+    assert [(*row[:4], json.loads(row[4]), *row[5:]) for row in rows] == [
         ("c", 1, "m@example.org", "test", {}, "a-0", 1, "a run is wanted"),
         ("d", 1, "b@example.org", "test", {}, "a-0", 0, ""),
     ]

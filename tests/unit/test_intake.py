@@ -13,9 +13,10 @@ from bot.service import intake
 from bot.service.intake import Patience
 from bot.store import cursors, mails, wishes
 from bot.store import series as kept
-from bot.store.database import Store, sqlite
+from bot.store.database import Store
 from bot.store.series import Kept, State
 from tests.letters import letter, sending
+from tests.stores import opened
 
 NOW = datetime(2026, 1, 6, 9, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -24,7 +25,7 @@ EVER = NOW + timedelta(days=1000)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return sqlite(tmp_path / "store.db")
+    return opened(tmp_path / "store.db")
 
 
 def feed(store: Store, *raws: bytes, now: datetime = NOW) -> tuple[str, ...]:
@@ -112,7 +113,7 @@ def test_a_cut_patch_is_a_reason(store: Store) -> None:
 def test_the_order_and_the_pace_of_arrival_are_of_no_account(
     tmp_path_factory: pytest.TempPathFactory, chance: random.Random
 ) -> None:
-    store = sqlite(tmp_path_factory.mktemp("s") / "store.db")
+    store = opened(tmp_path_factory.mktemp("s") / "store.db")
     box = [
         *sending("a", 3),
         *sending("b", 3, label="PATCH v2", parents=["a-0"], minutes=90),
@@ -178,11 +179,11 @@ def test_nothing_changes_when_nothing_came(store: Store) -> None:
 
 
 def test_a_crash_between_the_two_steps_loses_nothing(tmp_path: Path) -> None:
-    first = sqlite(tmp_path / "store.db")
+    first = opened(tmp_path / "store.db")
     for raw in sending("a", 2):
         intake.take(first, "list", Fetched(raw, "1"), NOW)
     first.close()
-    second = sqlite(tmp_path / "store.db")
+    second = opened(tmp_path / "store.db")
     assert intake.settle(second, NOW, Patience()) == ("a-0",)
     assert intake.settle(second, NOW, Patience()) == ()
 

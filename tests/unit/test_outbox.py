@@ -20,8 +20,10 @@ from bot.mail.outbox import LEASE, HaltedError, Outbox, OutboxError, Place
 from bot.mail.outrules import DAY, Mode, Rules
 from bot.mail.smtp import Answer, Envelope, Result, Server, Timeouts, Tls, Watch, loopback
 from bot.mail.wire import BadMailError
-from bot.store.database import Store, sqlite
+from bot.store import outbox as rows
+from bot.store.database import Store
 from bot.store.outbox import Letter, State
+from tests.stores import opened
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 ANN, BOB, LIST = "ann@example.org", "bob@example.org", "linux-x@vger.example.org"
@@ -64,7 +66,7 @@ def mail(number: int = 1, to: str = ANN, cc: str = "", **headers: str) -> EmailM
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    found = sqlite(tmp_path / "store.db")
+    found = opened(tmp_path / "store.db")
     yield found
     found.close()
 
@@ -340,7 +342,7 @@ def test_a_server_that_takes_nothing_is_asked_once_a_round(store: Store) -> None
 def test_stop_holds_across_restarts_and_go_releases(store: Store, tmp_path: Path) -> None:
     put(box(store))
     box(store).stop("me", NOW)
-    other = sqlite(tmp_path / "store.db")
+    other = opened(tmp_path / "store.db")
     fake = Fake()
     assert box(other, fake).deliver_due(NOW + DAY) == ()
     assert box(other).stopped() == "sending is stopped: by me at 2026-01-05 12:00 UTC"
@@ -463,6 +465,77 @@ def test_an_answer_that_comes_late_still_counts(store: Store) -> None:
     put(box(store))
     (sent,) = box(store, Late()).deliver_due(NOW)
     assert sent.state is State.SENT
+
+
+def test_what_a_clock_that_was_ahead_put_there_goes_when_it_is_set_back(store: Store) -> None:
+    server = Fake()
+    out = box(store, server)
+    put(out)
+    out.put(mail(2), Place("t2", not_before=NOW + timedelta(minutes=5)), NOW)
+    (sent,) = out.deliver_due(NOW - DAY)
+    assert (sent.id, sent.state, len(server.taken)) == (1, State.SENT, 1)
+    assert out.get(2).state is State.WAITING  # an embargo is one by any clock
+
+
+def test_the_pause_of_a_clock_that_was_ahead_is_over_when_it_is_set_back(store: Store) -> None:
+    server = Fake(Result(Answer.TEMPORARY, "rcpt", "later"))
+    out = box(store, server)
+    put(out)
+    assert out.deliver_due(NOW + DAY)[0].state is State.WAITING
+    (sent,) = out.deliver_due(NOW)
+    assert (sent.state, len(server.taken)) == (State.SENT, 1)
+
+
+class Away(Fake):
+    """A server during whose dialogue the store goes away; `deliver` raises as the store does."""
+
+    def __init__(self, when: str) -> None:
+        super().__init__()
+        self.when = when
+
+    def deliver(self, envelope: Envelope, watch: Watch) -> Result:
+        when, self.when = self.when, ""
+        if when == "before":
+            raise OursError("the store cannot be used now")
+        result = super().deliver(envelope, watch)
+        if when == "handed":
+            raise OursError("the store cannot be used now")
+        return result
+
+
+@pytest.mark.parametrize(
+    ("when", "found", "copies"), [("before", State.SENT, 1), ("handed", State.UNCERTAIN, 1)]
+)
+def test_a_living_sender_takes_back_at_once_what_the_store_broke_off(
+    store: Store, when: str, found: State, copies: int
+) -> None:
+    server = Away(when)
+    out = box(store, server)
+    put(out)
+    with pytest.raises(OursError):
+        out.deliver_due(NOW)
+    out.deliver_due(NOW + timedelta(seconds=1))
+    assert (out.get(1).state, len(server.taken)) == (found, copies)
+    assert out.deliver_due(NOW + DAY) == ()
+
+
+def test_an_answer_that_the_store_did_not_hear_is_told_when_it_is_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> bool:
+        raise OursError("the store cannot be used now")
+
+    server = Fake()
+    out = box(store, server)
+    put(out)
+    with monkeypatch.context() as patched:
+        patched.setattr(rows, "settle", away)
+        for _ in range(2):
+            with pytest.raises(OursError):
+                out.deliver_due(NOW)
+    assert out.get(1).state is State.HANDED
+    assert out.deliver_due(NOW + timedelta(seconds=1)) == ()
+    assert (out.get(1).state, len(server.taken)) == (State.SENT, 1)
 
 
 def test_an_uncertain_mail_seen_in_an_archive_was_sent(store: Store) -> None:

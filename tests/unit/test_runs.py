@@ -8,36 +8,56 @@ from typing import Any
 
 import pytest
 
-from bot.contract import BuildResult, Call, Frame, OursError, Outcome, StackResult, TheirsError
+from bot.contract import (
+    Apply,
+    BuildRequest,
+    BuildResult,
+    Call,
+    Frame,
+    OursError,
+    Outcome,
+    PatchBuilt,
+    Queue,
+    StackRequest,
+    StackResult,
+    TheirsError,
+)  # fmt: skip
 from bot.mail.following import Fetched
 from bot.mail.headers import Address
 from bot.mail.outbox import Outbox
 from bot.mail.outrules import Rules
 from bot.mail.patchtext import patch_texts
 from bot.mail.series import Series
-from bot.review import fingerprint, plan
+from bot.review import fingerprint, frozen, plan
 from bot.review.base import Base
-from bot.review.jobs import Results, Wanted
+from bot.review.frozen import Frozen
+from bot.review.jobs import Wanted
 from bot.review.prerequisites import Known
 from bot.review.told import Planned
-from bot.service import intake, reports, runs, scoping
+from bot.service import intake, planning, reports, scoping
+from bot.service.advancing import advance
+from bot.service.carrying import Carriage, Limits
 from bot.service.intake import Patience
-from bot.service.runs import Voice
+from bot.service.planning import Office
+from bot.service.telling import Mouth, Voice
 from bot.settings import Settings
-from bot.store import mutes, wishes
+from bot.store import jobs, mutes, parts, wishes
 from bot.store import series as kept
-from bot.store.database import sqlite
 from bot.store.mutes import Muted
 from bot.store.outbox import State
+from bot.store.tables import RequestRow
 from bot.store.wishes import Asked, Wish
 from policies import kernels
 from policies.lists import load as load_lists
 from policies.schema import load_gates
 from policies.scope import load as load_scope
+from tests.carriers import Desk
 from tests.letters import letter, sending
+from tests.stores import opened
 
 NOW = datetime(2026, 1, 6, 9, 0, tzinfo=UTC)
 ASKER = "m@example.org"
+SETTINGS = Settings()  # type: ignore[call-arg] # pydantic-settings fills the fields
 
 
 def stack(after: int) -> StackResult:
@@ -51,39 +71,63 @@ def stack(after: int) -> StackResult:
 
 
 class Lab:
-    """A tester that knows the result of each version and counts its runs."""
+    """Plans, and a worker that knows the result of each version and counts its builds."""
 
     def __init__(self) -> None:
         self.after = {1: 608, 2: 608}
         self.made: list[str] = []
         self.error: Exception | None = None
+        self.broken = ""
 
     def plan(self, series: Series, args: dict[str, Any], known: Known) -> Planned:
-        if args.get("base") == "nowhere" or known.by_patch_id:
-            raise TheirsError("nowhere is no commit that is known")
-        settings = Settings()  # type: ignore[call-arg] # pydantic-settings fills the fields
-        base = Base("t", "c" * 40, "the head", ())
-        policy = kernels.load("default")
-        request = plan.build(settings, base, policy, patch_texts(series))
-        stress = "stress" in (args.get("jobs") or ["stress"])
-        wanted = Wanted(stack=True, runs=plan.runs(request.patches, ["quick"]) if stress else ())
-        return Planned(settings, series, base, "s", policy, load_gates(), request, wanted)
-
-    def run(self, planned: Planned) -> Results:
         if self.error:
             raise self.error
-        self.made.append(planned.series.id)
-        build = BuildResult(outcome=Outcome.PASSED, base_commit="c" * 40, compiler="gcc")
-        return Results(build, stack(self.after[planned.series.version]), None)
+        if args.get("base") == "nowhere" or known.by_patch_id:
+            raise TheirsError("nowhere is no commit that is known")
+        base = Base("t", "c" * 40, "the head", ())
+        policy = kernels.load(args.get("config") or "default")
+        request = plan.build(SETTINGS, base, policy, patch_texts(series))
+        wanted = Wanted(stack="stack" in (args.get("jobs") or ["stack"]))
+        return Planned(SETTINGS, series, base, "s", 9, load_gates(), request, wanted)
+
+    def thaw(self, kept: Frozen, series: Series) -> Planned:
+        return frozen.thaw(kept, series, SETTINGS, load_gates())
+
+    def answer(self, kind: Queue, request: dict[str, Any]) -> dict[str, Any]:
+        if self.broken:
+            return BuildResult(outcome=Outcome.BROKEN, reason=self.broken).model_dump(mode="json")
+        if kind is Queue.STACK:
+            version = 2 if request["after"][0]["facts"] == "d" * 64 else 1
+            return stack(self.after[version]).model_dump(mode="json")
+        wanted = BuildRequest.model_validate(request)
+        lead = wanted.patches[0].message_id.partition("-")[0] + "-0"
+        self.made.append(lead)
+        facts = ("d" if lead == "b-0" else "e") * 64
+        built = tuple(
+            PatchBuilt(
+                index=one.index, commit="1" * 40, applied=Apply.EXACT, seconds=1, facts=facts,
+                objects=("mm/one.o",),
+            )
+            for one in wanted.patches
+        )  # fmt: skip
+        return BuildResult(
+            outcome=Outcome.PASSED, base_commit="c" * 40, compiler="gcc", base_facts="f" * 64,
+            patches=built,
+        ).model_dump(mode="json")  # fmt: skip
 
 
 class Room:
     """A store with v1 of a series, and what answers."""
 
     def __init__(self, path: Path) -> None:
-        self.store = sqlite(path / "store.db")
+        self.store = opened(path / "store.db")
         self.outbox = Outbox(self.store, Rules())
         self.lab = Lab()
+        self.desk = Desk(self.lab.answer)
+        self.now = NOW
+        self.ticks = 0.0
+        self.limits = Limits(backoff=lambda tries: timedelta(minutes=2**tries))
+        self.carriage = Carriage(self.store, self.desk, self.limits, lambda: self.ticks)
         self.voice = Voice("stackhog <bot@example.org>", ("bot@example.org",), load_lists(), lambda _: ())  # noqa: E501 # fmt: skip
         self.take(*sending("a", 2))
 
@@ -103,20 +147,40 @@ class Room:
             number = wishes.audit(session, asked, "", NOW)
             wishes.want(session, series, args, number, NOW)
 
-    def answer(self) -> list[str]:
+    @property
+    def office(self) -> Office:
+        return Office(self.store, self.lab, self.outbox, self.voice.address, self.limits.backoff)
+
+    def plan(self) -> list[str]:
         with self.store.session() as session:
-            waiting = wishes.waiting(session)
-        return [
-            runs.answer(self.store, one, self.lab, self.voice, self.outbox, NOW) for one in waiting
-        ]
+            waiting = wishes.waiting(session, self.now)
+        return [planning.plan(self.office, one, self.now) for one in waiting]
+
+    def advance(self, early: dict[str, StackRequest] | None = None) -> list[str]:
+        with self.store.session() as session:
+            running = wishes.running(session, self.now)
+        mouth = Mouth(self.store, self.outbox, self.voice)
+        found = [advance(self.office, mouth, one, early or {}, self.now) for one in running]
+        return [one for one in found if one]
+
+    def answer(self) -> list[str]:
+        """Do all that there is to do; return what came of it."""
+        said = [one for one in self.plan() if not one.startswith("planned")]
+        while True:
+            said += self.advance()
+            self.carriage.dispatch(self.now)
+            if not self.desk.work():
+                return said
+            self.carriage.collect(self.now)
 
     def mails(self) -> list[str]:
         found = self.outbox.listed(tuple(State))
         return [self.outbox.show(one.id)[1].decode().replace("\r\n", "\n") for one in found]
 
-    def waiting(self) -> int:
+    def open(self) -> int:
+        """Return how many runs have not ended."""
         with self.store.session() as session:
-            return len(wishes.waiting(session))
+            return len(wishes.waiting(session)) + len(wishes.running(session))
 
 
 @pytest.fixture
@@ -134,7 +198,7 @@ def test_what_was_asked_for_is_answered_in_the_thread(room: Room) -> None:
     assert "In-Reply-To: <ask@x>" in head
     assert "Subject: Re: [PATCH 0/2] the cover" in head
     assert body.startswith("stack: pageout() grows by 520 bytes, 88 to 608.\n\nM. Maintainer asked")
-    assert room.waiting() == 0
+    assert room.open() == 0
     assert room.answer() == []
 
 
@@ -153,17 +217,47 @@ def test_the_same_work_is_done_once_unless_it_is_to_be_fresh(room: Room) -> None
     assert room.lab.made == ["a-0"]
     assert len(room.mails()) == 2
     room.ask("fresh@x", fresh=True)
-    room.ask("less@x", jobs=["build", "stack"])
     room.answer()
-    assert room.lab.made == ["a-0"] * 3
+    assert room.lab.made == ["a-0"] * 2
+    room.ask("less@x", jobs=["build"])
+    room.answer()
+    assert room.lab.made == ["a-0"] * 2
     assert len(room.mails()) == 4
+
+
+def test_a_version_with_the_same_diffs_is_the_same_work(room: Room) -> None:
+    room.ask("ask@x")
+    room.answer()
+    room.take(*sending("r", 2, label="PATCH v2", minutes=60, content="a"))
+    room.ask("again@x", "r-0")
+    room.answer()
+    assert room.lab.made == ["a-0"]
+    assert "In-Reply-To: <again@x>" in room.mails()[1]
+
+
+def test_another_configuration_is_other_work(room: Room) -> None:
+    room.ask("ask@x")
+    room.ask("debug@x", config="debug")
+    room.answer()
+    assert room.lab.made == ["a-0"] * 2
+
+
+def test_a_build_by_an_older_compiler_is_made_anew(room: Room) -> None:
+    room.ask("ask@x")
+    room.answer()
+    with room.store.session() as session:
+        parts.saw(session, "w", "worker", {"compiler": "gcc (Debian) 14"}, NOW)
+    room.ask("again@x")
+    room.answer()
+    assert room.lab.made == ["a-0"] * 2
 
 
 def test_a_crash_before_the_end_makes_nothing_twice(room: Room) -> None:
     room.ask("ask@x")
     room.answer()
     with room.store.session() as session:
-        wishes.end(session, 1, Wish.WAITING, "")
+        row = session.get_one(RequestRow, 1)
+        row.state = Wish.RUNNING  # as it was before the last commit
     room.answer()
     assert room.lab.made == ["a-0"]
     assert len(room.mails()) == 1
@@ -174,22 +268,56 @@ def test_our_own_failure_is_told_to_nobody_and_tried_again(room: Room) -> None:
     room.lab.error = OursError("the disk is full")
     with pytest.raises(OursError):
         room.answer()
-    assert (room.mails(), room.waiting()) == ([], 1)
+    assert (room.mails(), room.open()) == ([], 1)
     room.lab.error = None
     room.answer()
-    assert (len(room.mails()), room.waiting()) == (1, 0)
+    assert (len(room.mails()), room.open()) == (1, 0)
 
 
-def test_what_failed_by_our_fault_is_put_off_longer_each_time(room: Room) -> None:
+def test_a_broken_job_is_tried_later_each_time_and_then_shown(room: Room) -> None:
     room.ask("ask@x")
+    room.lab.broken = "the disk is full"
     waits = []
-    for _ in range(9):
+    for _ in range(5):
+        assert room.answer() == []
         with room.store.session() as session:
-            waits.append(wishes.put_off(session, 1, "the disk is full", NOW) - NOW)
-            assert wishes.waiting(session, NOW) == ()
-            assert len(wishes.waiting(session, NOW + waits[-1])) == 1
-    assert waits[:3] == [timedelta(minutes=5), timedelta(minutes=10), timedelta(minutes=20)]
-    assert waits[-1] == timedelta(hours=8)
+            (job,) = jobs.ready(session, room.now + timedelta(hours=3), 9)
+        assert (job.state, job.reason) == (jobs.State.READY, "the disk is full")
+        waits.append(job.due - room.now)
+        room.now = job.due
+    assert waits == [timedelta(minutes=2**n) for n in range(5)]
+    assert room.answer() == ["the build job is broken: the disk is full (given up)"]
+    with room.store.session() as session:
+        ((failed, _),) = wishes.failed(session)
+        assert wishes.retry(session, failed.id, room.now)
+    assert room.mails() == []
+    room.lab.broken = ""
+    room.answer()
+    assert (len(room.mails()), room.open()) == (1, 0)
+
+
+def test_planning_that_breaks_is_put_off_and_at_last_given_up(room: Room) -> None:
+    room.ask("ask@x")
+    with room.store.session() as session:
+        (wanted,) = wishes.waiting(session)
+    assert (
+        planning.put_off(room.office, wanted, "no tree", NOW, 1) == "no tree (tried again at 09:01)"
+    )
+    with room.store.session() as session:
+        assert wishes.waiting(session, NOW) == ()
+        (wanted,) = wishes.waiting(session, NOW + timedelta(minutes=1))
+    assert planning.put_off(room.office, wanted, "no tree", NOW, 1) == "no tree (given up)"
+    assert room.open() == 0
+
+
+def test_a_clock_that_was_far_ahead_puts_nothing_off_for_ever(room: Room) -> None:
+    room.ask("ask@x")
+    with room.store.session() as session:
+        wishes.put_off(session, 1, "no tree", NOW + timedelta(days=400))
+        assert len(wishes.waiting(session, NOW)) == 0
+        assert len(wishes.waiting(session, NOW - timedelta(seconds=1))) == 1  # made by it
+        wishes.hasten(session, NOW)
+        assert len(wishes.waiting(session, NOW)) == 1
 
 
 def test_what_cannot_be_done_is_told_to_whoever_asked_alone(room: Room) -> None:
@@ -275,7 +403,7 @@ def test_what_is_in_scope_is_wanted_once_and_a_new_version_takes_its_place(tmp_p
     assert decided["a-0"] == "no rule concerns mm/one.c"
     assert decided["s-0"].startswith("reclaim: mm/vmscan.c")
     assert scoping.look(room.store, load_scope(), NOW) == ()
-    assert room.waiting() == 1
+    assert room.open() == 1
     room.take(*reclaim[2:])
     scoping.look(room.store, load_scope(), NOW)
     with room.store.session() as session:

@@ -151,7 +151,9 @@ def test_from_holds_one_address(sender: str, reason: str) -> None:
 
 def test_times_are_looked_at() -> None:
     assert why(sign(mail(date=NOW - timedelta(days=9)))) == "it is older than 7 days"
-    assert why(sign(mail(date=NOW + timedelta(days=2)))) == "it is from the future"
+    assert why(sign(mail(date=NOW + timedelta(days=9)))) == "it is from the future"
+    soon = judged(sign(mail(date=NOW + timedelta(days=2))))
+    assert soon == Unsigned("it is from the future", temporary=True)  # our clock may be behind
     late = check(sign(mail()), resolve, NOW + timedelta(days=8))
     assert isinstance(late, Unsigned)
     assert late.reason == "it is older than 7 days"

@@ -12,7 +12,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.layers import locked
+from workers.locks import locked
 from workers.stress import guest, records
 from workers.stress.boot import DONE, Patience, boot
 from workers.stress.qemu import Accelerator, Machine

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from bot.contract import OursError
 from workers import process
-from workers.layers import locked
+from workers.locks import locked
 
 HERE = Path(__file__).with_name("guest")
 FLAGS = ("-static", "-Os", "-s", "-Wall", "-Wextra", "-Werror", "-Wl,--build-id=none")

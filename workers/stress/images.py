@@ -11,13 +11,15 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
 from bot.contract import OursError
 from policies.stress import Filesystem, Profile
 from workers import process
-from workers.layers import job_directory, locked
+from workers.layers import job_directory
+from workers.locks import present
 from workers.stress.qemu import Disk
 
 MKFS = {
@@ -69,31 +71,45 @@ def ensure(
     name: str,
     what: tuple[Profile, Filesystem],
     fill: Callable[[tuple[Disk, ...], Path], None],
+    uses: ExitStack | None = None,
 ) -> tuple[Disk, ...]:
     """Return the disks of ``name`` below ``root``, made and filled if they are not there.
 
     ``fill`` boots the guest with blank disks that lie in the scratch directory it is given;
-    what it raises goes on. Raises NoImageError.
+    what it raises goes on. Until ``uses`` is closed they are not evicted. Raises NoImageError.
     """
     profile, filesystem = what
     path = root / name
-    with locked(root / f"{name}.lock"):
-        if not path.exists():
-            with job_directory(builds) as job:
-                scratch = job / "scratch"
-                scratch.mkdir()
-                disks = blank(scratch, profile, filesystem)
-                for disk in disks:
-                    disk.image.chmod(0o666)  # the box runs as another user
-                fill(disks, scratch)
-                fresh = root / f".{uuid4().hex}"
-                fresh.mkdir(mode=0o755)
-                for disk in disks:
-                    disk.image.rename(fresh / disk.image.name)
-                    (fresh / disk.image.name).chmod(0o444)
-                fresh.rename(path)
-    os.utime(path)  # when it was used last
+
+    def make() -> None:
+        with job_directory(builds) as job:
+            _fill(path, job, blank(_scratch(job), profile, filesystem), fill)
+
+    with present(root / f"{name}.lock", path.exists, make) as hold:
+        os.utime(path)  # when it was used last
+        if uses is not None:
+            uses.enter_context(hold.pop_all())
     found = [Disk(path / "data", profile.write_bytes)]
     if profile.swap_mib:
         found.append(Disk(path / "swap", profile.write_bytes))
     return tuple(found)
+
+
+def _scratch(job: Path) -> Path:
+    found = job / "scratch"
+    found.mkdir()
+    return found
+
+
+def _fill(
+    path: Path, job: Path, disks: tuple[Disk, ...], fill: Callable[[tuple[Disk, ...], Path], None]
+) -> None:
+    for disk in disks:
+        disk.image.chmod(0o666)  # the box runs as another user
+    fill(disks, job / "scratch")
+    fresh = path.with_name(f".{uuid4().hex}")
+    fresh.mkdir(mode=0o755)
+    for disk in disks:
+        disk.image.rename(fresh / disk.image.name)
+        (fresh / disk.image.name).chmod(0o444)
+    fresh.rename(path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bot.contract import Boot
 from policies.stress import Filesystem, Profile
-from workers.layers import locked
+from workers.locks import locked
 
 FORMAT = "1"  # of a file; a change makes all of them anew
 MOST = 12  # boots that are kept for one kernel
@@ -35,6 +37,8 @@ class Kept:
 
     def read(self) -> tuple[Boot, ...]:
         """Return the boots, the oldest first; a file that cannot be read counts as none."""
+        with suppress(FileNotFoundError):
+            os.utime(self._path)  # when it was used last
         try:
             return _File.model_validate_json(self._path.read_bytes()).boots
         except (FileNotFoundError, ValidationError):

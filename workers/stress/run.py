@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -51,9 +52,10 @@ def run(worker: WorkerConfig, request: StressRequest, report: Report) -> StressR
     Raises GuestFailedError, NoGuestError, NoImageError, NoArtifactError.
     """
     sandbox.require(worker.builds, worker.sandbox_uid)
-    with job_directory(worker.builds) as directory:
+    with ExitStack() as uses:
+        directory = uses.enter_context(job_directory(worker.builds))
         directory.chmod(0o755)
-        stress = _Stress(worker, request, report, directory)
+        stress = _Stress(worker, request, report, directory, uses)
         runs = tuple(stress.run(*one) for one in request.runs)
     return StressResult(
         outcome=Outcome.PASSED, accelerator=stress.choice.accelerator,
@@ -98,11 +100,16 @@ class _Stress:
     """One job."""
 
     def __init__(
-        self, worker: WorkerConfig, request: StressRequest, report: Report, directory: Path
+        self,
+        worker: WorkerConfig,
+        request: StressRequest,
+        report: Report,
+        directory: Path,
+        uses: ExitStack,
     ) -> None:
         self.worker, self.request, self.report = worker, request, report
-        self.directory = directory
-        self.artifacts = Artifacts(worker.artifacts)
+        self.directory, self.uses = directory, uses
+        self.artifacts = Artifacts(worker.artifacts, worker.remote)
         self.init = guest.ensure(worker.stress)
         self.program = guest.digest()
         self.patched = self._side("patched", request.patched)
@@ -121,8 +128,7 @@ class _Stress:
         """Return where an artifact lies, as a file that the box can read."""
         path = self.directory / key
         if not path.exists():
-            self.artifacts.get(key)  # raises when it is gone
-            path.hardlink_to(self.artifacts.path(key))
+            self.artifacts.lend(key, path)
         return path
 
     def run(self, profile: Profile, filesystem: Filesystem) -> StressRun:
@@ -179,7 +185,7 @@ class _Stress:
                 )
 
         return images.ensure(
-            self.worker.stress, self.worker.builds, name, (profile, filesystem), fill
+            self.worker.stress, self.worker.builds, name, (profile, filesystem), fill, self.uses
         )
 
     def _kept(self, profile: Profile, filesystem: Filesystem) -> Kept:

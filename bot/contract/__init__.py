@@ -14,9 +14,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 # the workers know the errors from here
-from bot.errors import OursError as OursError  # noqa: PLC0414 - an explicit re-export
-from bot.errors import StackhogError as StackhogError  # noqa: PLC0414
-from bot.errors import TheirsError as TheirsError  # noqa: PLC0414
+from bot.errors import OursError as OursError
+from bot.errors import StackhogError as StackhogError
+from bot.errors import TheirsError as TheirsError
 from policies.stress import Filesystem, Metric, Profile
 
 VERSION: Literal[1] = 1
@@ -171,6 +171,7 @@ class BuildResult(Record):
     base_commit: str = ""
     compiler: str = ""  # first line of `gcc --version`
     kernel_release: str = ""
+    baseline: Literal["", "hit", "miss"] = ""  # whether it was there
     kernel_facts: str | None = None  # artifact: facts of the whole kernel before the series
     base_facts: str | None = None  # artifact: facts, before the series, of every object it rebuilt
     config_file: str | None = None  # artifact: the .config that was built
@@ -187,6 +188,7 @@ class BuildResult(Record):
     enabled: tuple[Enabled, ...] = ()
     not_compiled: tuple[NotCompiled, ...] = ()
     steps: tuple[tuple[str, float], ...] = ()  # (what, seconds), in order
+    gone: str = ""  # artifact that is no longer there: the build is to be done again
 
 
 class FactsAfter(Record):
@@ -315,6 +317,7 @@ class StackResult(Record):
     targets: tuple[TargetChange, ...] = ()
     functions: int = 0  # compared
     objects: int = 0  # compared
+    gone: str = ""  # artifact that is no longer there: the build is to be done again
 
 
 class Kernel(Record):
@@ -454,6 +457,7 @@ class StressResult(Record):
     accelerator: str = ""
     accelerator_reason: str = ""
     runs: tuple[StressRun, ...] = ()
+    gone: str = ""  # artifact that is no longer there: the build is to be done again
 
 
 class Progress(Record):
