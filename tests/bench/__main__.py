@@ -20,6 +20,7 @@ from bot.settings import load as load_settings
 from bot.verbs.wiring import worker_config
 from policies import kernels
 from tests.bench import bigtree, mail, stack, stress
+from tests.bench.service import dispatch, idle
 from tests.gitmail import Repo
 from workers import baseline, layers, make, process, sandbox, trees
 from workers.baseline import Base
@@ -164,11 +165,22 @@ def mail_figures() -> None:
     bigtree.run(say)
 
 
+def dispatch_figures() -> None:
+    """Measure what carrying a job costs."""
+    dispatch.run(say)
+
+
+def idle_figures() -> None:
+    """Measure what the service takes while nothing comes."""
+    idle.run(say)
+
+
 def main() -> None:
     """Run all, or the benches named on the command line."""
     benches = {
         "start": start_time, "warm": warm_review, "cold": cold_baseline,
         "stack": stack_figures, "stress": stress.run, "mail": mail_figures,
+        "dispatch": dispatch_figures, "idle": idle_figures,
     }  # fmt: skip
     for name in sys.argv[1:] or benches:
         benches[name]()
