@@ -71,10 +71,9 @@ class MessageId(Words):
 
     cache_ok = True
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - the same
         """Replace what is no text, and cut."""
-        found = super().process_bind_param(value, dialect)
-        return _cut(found) if found else found
+        return value if value is None else message_id(value)
 
 
 class Number(TypeDecorator[int]):
@@ -86,6 +85,16 @@ class Number(TypeDecorator[int]):
     def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:  # noqa: ARG002 - the same
         """Bring a number within its bounds."""
         return value if value is None else _bounded(value)
+
+
+def message_id(value: str) -> str:
+    """Return a Message-ID as it is stored."""
+    return _cut(prose(value)[:ID_BYTES])
+
+
+def prose(value: str) -> str:
+    """Return text as it is stored."""
+    return _UNFIT.sub(_STAND_IN, value)
 
 
 def fitting(value: object, kind: TypeEngine[Any]) -> object:

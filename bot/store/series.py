@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
+from bot.store.kinds import message_id, prose
 from bot.store.tables import (
     CommandRow,
     MailRow,
@@ -82,6 +83,7 @@ def put(
     ``due`` says for each when its state is looked at again, if it changed. A series whose
     lead changed, because its cover came late, keeps all that refers to it.
     """
+    found = [_stored(one) for one in found]
     ids = _ids(session, (name for one in found for name, _ in one.members))
     heirs = _heirs(session, found, set(ids.values()))
     changed = []
@@ -98,6 +100,16 @@ def put(
         _place(session, row, one, ids)
         changed.append(one.lead)
     return tuple(changed)
+
+
+def _stored(one: Found) -> Found:
+    """Return it with texts as they are stored, so that they are found again, and equal."""
+    return replace(
+        one, lead=message_id(one.lead),
+        members=tuple({message_id(name): place for name, place in one.members}.items()),
+        supersedes=None if one.supersedes is None else message_id(one.supersedes),
+        problem=None if one.problem is None else prose(one.problem),
+    )  # fmt: skip
 
 
 def _ids(session: Session, names: Iterable[str]) -> dict[str, int]:

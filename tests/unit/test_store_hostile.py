@@ -82,6 +82,14 @@ def test_any_message_id_is_stored_once(store: Store, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=IDS)
+def test_a_series_of_any_message_id_is_the_same_the_second_time(store: Store, text: str) -> None:
+    with store.session() as session:
+        mails.add(session, mail(text, text), NOW)
+        assert len(kept.put(session, [found(text, text)], NOW, [NOW])) == 1
+        assert kept.put(session, [found(text, text)], NOW, [NOW]) == ()
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=IDS)
 def test_whatever_is_asked_and_answered_is_stored(store: Store, text: str) -> None:
     asked = Asked(text, 1, text, text, {text: [text]}, text, allowed=True, reason=text,
                   signature=text, form=text)  # fmt: skip
