@@ -6,6 +6,9 @@ from datetime import datetime
 
 from bot.review.scope import scope
 from bot.service import intake
+from bot.service.labelling import labels
+from bot.service.telling import Voice
+from bot.store import labels as label
 from bot.store import series as kept
 from bot.store import wishes
 from bot.store.database import Store
@@ -13,7 +16,9 @@ from bot.store.series import State
 from policies.scope import ScopePolicy
 
 
-def look(store: Store, policy: ScopePolicy, now: datetime) -> tuple[tuple[str, str], ...]:
+def look(
+    store: Store, policy: ScopePolicy, voice: Voice, now: datetime
+) -> tuple[tuple[str, str], ...]:  # fmt: skip
     """Decide over every series that is ready; return leads and reasons.
 
     What is inside is wanted; a version that it supersedes and that nobody asked for no longer
@@ -27,8 +32,10 @@ def look(store: Store, policy: ScopePolicy, now: datetime) -> tuple[tuple[str, s
         if series is None:
             continue
         found = scope(series, policy)
+        about = labels(series, found, voice)
         with store.session() as session:
             kept.mark(session, one.lead, State.INSIDE if found.inside else State.OUTSIDE, found.reason)  # noqa: E501 # fmt: skip
+            label.put(session, one.lead, about)
             if found.inside:
                 wishes.want(session, one.lead, {"profiles": list(found.profiles)}, None, now)
                 _supersede(session, one, now)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from bot.contract import Chain
 from bot.mail.headers import Address, parse_addresses
 from bot.mail.message import Message
 from bot.mail.outbox import Outbox, Place
@@ -18,11 +19,12 @@ from bot.review.speak import Audience, Occasion
 from bot.review.told import Before, Folded, Planned, fold
 from bot.service import asking, reports
 from bot.service.reports import Report
-from bot.store import mutes, parts, wishes
+from bot.store import depths, mutes, parts, wishes
 from bot.store import outbox as posted
 from bot.store import series as kept
 from bot.store.database import Store
-from bot.store.wishes import Wanted, Wish
+from bot.store.depths import Point
+from bot.store.wishes import Ended, Wanted, Wish
 from policies.lists import Lists
 
 
@@ -34,6 +36,7 @@ class Voice:
     own: tuple[str, ...]  # our addresses
     lists: Lists
     maintainers: Callable[[Series], tuple[Address, ...]]  # M: and R: of the touched files
+    is_list: Callable[[str], bool]
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,17 @@ def _keep(
         tree=planned.base.tree, commit=planned.base.commit, base_reason=planned.base.reason,
         findings=folded.found, build=results.build, stack=results.stack, stress=results.stress,
     )  # fmt: skip
-    outcome = folded.decided.outcome
-    wishes.keep(session, planned.key, planned.series.id, outcome, reports.write(report), now)
+    lead, decided = planned.series.id, folded.decided
+    text, found = reports.write(report), len(decided.findings)
+    wishes.keep(session, Ended(planned.key, lead, decided.outcome, text, found), now)
+    about = (planned.key, lead, now, planned.base.tree, results.build.kernel_release)
+    chains = results.stack.chains if results.stack else ()
+    depths.put(session, planned.key, [_point(one, about) for one in chains])
+
+
+def _point(chain: Chain, about: tuple[str, str, datetime, str, str]) -> Point:
+    sides = [one.upper_bytes if one else None for one in (chain.before, chain.after)]
+    return Point(*about, chain.profile, chain.name, sides[0], sides[1], chain.budget_bytes)
 
 
 def _occasion(

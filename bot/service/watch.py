@@ -274,7 +274,7 @@ def _complete(bot: Bot) -> None:
 
 
 def _decide(bot: Bot) -> None:
-    for lead, reason in scoping.look(bot.store, bot.policy, bot.clock()):
+    for lead, reason in scoping.look(bot.store, bot.policy, bot.mouth.voice, bot.clock()):
         LOG.info("%s", reason, extra={"series": lead})
 
 

@@ -101,6 +101,20 @@ class MemberRow(Base):
     place: Mapped[int]
 
 
+class LabelRow(Base):
+    """What a series may be looked up by: a list, a person, a file or directory, a filesystem."""
+
+    __tablename__ = "labels"
+    __table_args__ = (Index("ix_labels_kind_value_date", "kind", "value", "date", "series"),)
+
+    series: Mapped[int] = mapped_column(
+        ForeignKey("series.id", ondelete="CASCADE"), primary_key=True
+    )
+    kind: Mapped[str] = mapped_column(Words(20), primary_key=True)  # bot/store/labels.py
+    value: Mapped[str] = mapped_column(Words(200), primary_key=True)  # addresses in lower case
+    date: Mapped[datetime]  # of the series, so that one index answers in its order
+
+
 class CursorRow(Base):
     """Where a source goes on."""
 
@@ -225,6 +239,25 @@ class RunRow(Base):
     at: Mapped[datetime]
     outcome: Mapped[str] = mapped_column(Words(20))
     report: Mapped[bytes]  # JSON, packed by zlib
+    found: Mapped[int] = mapped_column(server_default="0")  # findings that were told
+
+
+class DepthRow(Base):
+    """How deep a chain was in the kernels of a run, before and after its series, in bytes."""
+
+    __tablename__ = "depths"
+    __table_args__ = (Index("ix_depths_name_at", "name", "at"),)
+
+    run: Mapped[str] = mapped_column(Words(64), primary_key=True)
+    profile: Mapped[str] = mapped_column(Words(60), primary_key=True)
+    name: Mapped[str] = mapped_column(Words(60), primary_key=True)  # a filesystem, or ""
+    series: Mapped[str] = mapped_column(MESSAGE_ID)
+    at: Mapped[datetime]
+    tree: Mapped[str] = mapped_column(Words(200))
+    release: Mapped[str] = mapped_column(Words(200))  # of the kernel
+    before: Mapped[int | None]  # None: it cannot be reached
+    after: Mapped[int | None]
+    budget: Mapped[int]
 
 
 class MuteRow(Base):

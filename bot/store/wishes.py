@@ -235,10 +235,25 @@ def cancel(
     return sum(end(session, number, Wish.CANCELLED, reason, now) for number in numbers)
 
 
-def keep(session: Session, key: str, series: str, outcome: str, report: str, now: datetime) -> None:
+@dataclass(frozen=True)
+class Ended:
+    """What a run came to; ``found`` is how many findings were told."""
+
+    key: str
+    series: str
+    outcome: str
+    report: str  # JSON
+    found: int = 0
+
+
+def keep(session: Session, ended: Ended, now: datetime) -> None:
     """Keep what a run came to; a fresh one takes the place of the one before."""
-    packed = zlib.compress(report.encode())
-    session.merge(RunRow(key=key, series=series, at=now, outcome=outcome, report=packed))
+    session.merge(
+        RunRow(
+            key=ended.key, series=ended.series, at=now, outcome=ended.outcome, found=ended.found,
+            report=zlib.compress(ended.report.encode()),
+        )
+    )  # fmt: skip
 
 
 def latest(session: Session, series: str) -> str | None:

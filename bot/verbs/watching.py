@@ -161,7 +161,10 @@ def bot_of(settings: Settings, broker_url: str, runs: Runs, stop: threading.Even
         robots=(*robots.KNOWN, *settings.robots, *lists.people.robots),
         max_age=timedelta(days=settings.command_days),
     )  # fmt: skip
-    voice = Voice(settings.address, own, lists, lambda one: responsible(settings, one))
+    voice = Voice(
+        settings.address, own, lists, lambda one: responsible(settings, one),
+        lambda one: lists.names(one) or reviewing.gates().reply.is_list(one),
+    )  # fmt: skip
     patience = replace(Patience(), incomplete=timedelta(minutes=settings.series_minutes))
     post, limited = outbox.opened(settings, to_send=True), limits(settings)
     carrier = Carrier(broker_url, settings.broker_ca)

@@ -103,7 +103,18 @@ _SECOND: Rows = {
     "parts": [{"name": "w", "kind": "worker", "since": AT, "seen": AT, "facts": {"slots": 2}}],
     "counters": [{"name": "runs", "label": "passed", "value": 3}],
 }  # fmt: skip
-ROWS: Mapping[str, Rows] = {"0001": _FIRST, "0002": _SECOND}
+_THIRD: Rows = {
+    **_SECOND,
+    "runs": [{**row, "found": 2} for row in _SECOND["runs"]],
+    "labels": [{"series": 5, "kind": "list", "value": "list@x", "date": AT}],
+    "depths": [
+        {
+            "run": "k" * 64, "profile": "swap-out", "name": "ext4", "series": "a-0@x", "at": AT,
+            "tree": "t", "release": "6.1", "before": 7000, "after": None, "budget": 16384,
+        }
+    ],
+}  # fmt: skip
+ROWS: Mapping[str, Rows] = {"0001": _FIRST, "0002": _SECOND, "0003": _THIRD}
 RELEASED = tuple(sorted(path.stem for path in HERE.glob("*.sql")))
 
 

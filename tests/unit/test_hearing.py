@@ -26,6 +26,7 @@ from bot.service.reports import Report
 from bot.store import mutes, wishes
 from bot.store.database import Store
 from bot.store.outbox import State
+from bot.store.wishes import Ended
 from tests.letters import NOON, letter, sending
 from tests.stores import opened
 
@@ -111,7 +112,7 @@ class Room:
             stress=None,
         )  # fmt: skip
         with store.session() as session:
-            wishes.keep(session, "k", "a-0", "passed", reports.write(report), NOW)
+            wishes.keep(session, Ended("k", "a-0", "passed", reports.write(report)), NOW)
 
 
 @pytest.fixture

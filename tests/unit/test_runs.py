@@ -41,8 +41,9 @@ from bot.service.intake import Patience
 from bot.service.planning import Office
 from bot.service.telling import Mouth, Voice
 from bot.settings import Settings
-from bot.store import jobs, mutes, parts, wishes
+from bot.store import jobs, labels, mutes, parts, wishes
 from bot.store import series as kept
+from bot.store.labels import Kind
 from bot.store.mutes import Muted
 from bot.store.outbox import State
 from bot.store.tables import RequestRow
@@ -128,7 +129,7 @@ class Room:
         self.ticks = 0.0
         self.limits = Limits(backoff=lambda tries: timedelta(minutes=2**tries))
         self.carriage = Carriage(self.store, self.desk, self.limits, lambda: self.ticks)
-        self.voice = Voice("stackhog <bot@example.org>", ("bot@example.org",), load_lists(), lambda _: ())  # noqa: E501 # fmt: skip
+        self.voice = Voice("stackhog <bot@example.org>", ("bot@example.org",), load_lists(), lambda _: (), lambda one: "lists" in one)  # noqa: E501 # fmt: skip
         self.take(*sending("a", 2))
 
     def take(self, *raws: bytes) -> None:
@@ -399,13 +400,16 @@ def test_what_is_in_scope_is_wanted_once_and_a_new_version_takes_its_place(tmp_p
         for one in (*sending("s", 1), *sending("t", 1, label="PATCH v2", minutes=60))
     ]
     room.take(*reclaim[:2])
-    decided = dict(scoping.look(room.store, load_scope(), NOW))
+    decided = dict(scoping.look(room.store, load_scope(), room.voice, NOW))
     assert decided["a-0"] == "no rule concerns mm/one.c"
     assert decided["s-0"].startswith("reclaim: mm/vmscan.c")
-    assert scoping.look(room.store, load_scope(), NOW) == ()
+    assert scoping.look(room.store, load_scope(), room.voice, NOW) == ()
+    with room.store.session() as session:
+        about = labels.of(session, "s-0")
+    assert {value for kind, value in about if kind is Kind.PATH} == {"mm", "mm/vmscan.c"}
     assert room.open() == 1
     room.take(*reclaim[2:])
-    scoping.look(room.store, load_scope(), NOW)
+    scoping.look(room.store, load_scope(), room.voice, NOW)
     with room.store.session() as session:
         assert [one.series for one in wishes.waiting(session)] == ["t-0"]
         former = kept.get(session, "s-0")
@@ -416,7 +420,7 @@ def test_what_is_in_scope_is_wanted_once_and_a_new_version_takes_its_place(tmp_p
 def test_maintainers_of_the_files_get_a_copy_where_policy_says_so(room: Room) -> None:
     lists = load_lists()
     wide = lists.model_copy(update={"default": lists.default.model_copy(update={"cc": "maintainers"})})  # noqa: E501 # fmt: skip
-    room.voice = Voice(room.voice.address, room.voice.own, wide, lambda _: (Address("R", "r@x.org"),))  # noqa: E501 # fmt: skip
+    room.voice = Voice(room.voice.address, room.voice.own, wide, lambda _: (Address("R", "r@x.org"),), room.voice.is_list)  # noqa: E501 # fmt: skip
     room.ask("ask@x")
     room.answer()
     assert "Cc: Jane Doe <jane@example.org>, R <r@x.org>" in room.mails()[0]
