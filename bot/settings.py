@@ -100,6 +100,7 @@ class Settings(BaseSettings):
     queued_seconds: float = Field(600, ge=1, description="then the broker is asked for the job")
     web_host: str = Field("127.0.0.1", description="address that the page is served on")
     web_port: int = Field(8010, ge=0, le=65535, description="its port; 0: any that is free")
+    web_rate: int = Field(300, ge=1, description="requests a minute of one address")
     log_format: Literal["text", "json"] = Field("text", description="of the log, on stderr")
     embargo_hours: float = Field(0, ge=0, le=8760, description="how long replies wait")
 

@@ -141,6 +141,13 @@ def listed(session: Session, states: Collection[State]) -> tuple[Letter, ...]:
     return _select(session, OutboxRow.state.in_(sorted(states)))
 
 
+def listed_of(session: Session, series: str, most: int) -> tuple[tuple[Letter, bytes], ...]:
+    """Return the mails about a series and their text as it is sent, the latest first."""
+    rows = select(OutboxRow).where(OutboxRow.series == series).order_by(OutboxRow.id.desc())
+    found = session.scalars(rows.limit(most))
+    return tuple((_letter(row), zlib.decompress(row.mail)) for row in found)
+
+
 def due(session: Session, now: datetime) -> tuple[int, ...]:
     """Return the numbers of the mails that may go now, in the order of their turn.
 

@@ -1,4 +1,4 @@
-"""`stackhog web`: health, readiness and metrics over HTTP, alone."""
+"""`stackhog web`: the status page, health and metrics over HTTP, alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
     help="Port; 0: any that is free; default: the setting web_port.",
 )  # fmt: skip
 def command(host: str | None, port: int | None) -> None:
-    """Serve /healthz, /readyz and /metrics until it is told to stop.
+    """Serve the status page, /healthz, /readyz and /metrics until it is told to stop.
 
     It reads the store that the settings name, and nothing else: as many as you like may run.
     """
