@@ -1,7 +1,7 @@
 # stackhog: `make demo` and `make test` set up all they need.
 .DELETE_ON_ERROR:
 .PHONY: help demo test check bench fuzz setup lock clean
-.PHONY: start warm cold stack stress mail dispatch idle
+.PHONY: start warm cold stack stress mail dispatch idle page
 
 PYTHON ?= python3
 VENV := .venv
@@ -42,9 +42,9 @@ check: setup
 
 # `make bench stack` runs one of them
 bench: setup
-	$(VENV)/bin/python -m tests.bench $(filter start warm cold stack stress mail dispatch idle,$(MAKECMDGOALS))
+	$(VENV)/bin/python -m tests.bench $(filter start warm cold stack stress mail dispatch idle page,$(MAKECMDGOALS))
 
-start warm cold stack stress mail dispatch idle:
+start warm cold stack stress mail dispatch idle page:
 	@:
 
 # `python -m tests.fuzz mail 3600` runs one of them for so many seconds

@@ -23,6 +23,7 @@ from bot.contract import (
     Severity,
     StackResult,
 )
+from bot.mail.versions import plain
 from bot.service import reports
 from bot.service.reports import Report
 from bot.store.database import Store
@@ -117,9 +118,10 @@ def _series(at: int, number: int, texts: list[bytes]) -> Iterator[tuple[type, di
     subject = f"[PATCH] {title}"
     raw = letter(subject, id=lead(at), sender=person)
     yield SeriesRow, {
-        "id": at + 1, "lead": lead(at), "title": title, "plain": title, "version": 1, "total": 1,
-        "missing": [], "problem": None, "submitter": person, "date": date, "change_id": None,
-        "supersedes": None, "partial": False, "state": state, "changed": date, "due": date,
+        "id": at + 1, "lead": lead(at), "title": title, "plain": plain(title), "version": 1,
+        "total": 1, "missing": [], "problem": None, "submitter": person, "date": date,
+        "change_id": None, "supersedes": None, "partial": False, "state": state, "changed": date,
+        "due": date,
         "reason": "reclaim: writepage" if inside else f"no rule concerns fs/{filesystem}/{where}",
     }  # fmt: skip
     yield MailRow, {

@@ -6,21 +6,19 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bot.contract import Finding
 from bot.mail import commands, message, robots, signed
 from bot.mail.commands import Command
 from bot.mail.message import Message
 from bot.mail.outbox import Outbox, Place
 from bot.mail.series import Series
 from bot.mail.signed import Resolve, Seen, Signed, Unsigned
-from bot.review import allow, fingerprint
+from bot.review import allow
 from bot.review.allow import Answer, Facts, Judged, Names
 from bot.review.maintainers import Maintainers
-from bot.service import intake, letters, reports
-from bot.store import mails, mutes, wishes
+from bot.service import acting, intake, letters
+from bot.store import mails, wishes
 from bot.store import series as kept
 from bot.store.database import Store
-from bot.store.mutes import Muted
 from bot.store.wishes import Asked
 
 ANCESTORS = 50  # mails of a thread that are asked for their series, the nearest first
@@ -138,47 +136,4 @@ def _do(store: Store, heard: Heard, signature: Signed | Unsigned, now: datetime)
         number = wishes.audit(session, asked, "", now)
         if number is None or not act or series is None:
             return ""
-        match command.verb:
-            case "test":
-                wanted = {key: value for key, value in args.items() if key != "message_id"}
-                wishes.want(session, series.id, wanted, number, now)
-                outcome = "a run is wanted"
-            case "cancel":
-                count = wishes.cancel(session, series.id, f"cancelled by {asked.sender}", now)
-                outcome = f"{count} runs were cancelled"
-            case "mute":
-                outcome = _mute(session, series.id, command, now)
-            case _:
-                outcome = _unmute(session, series.id, command, now)
-        wishes.note(session, number, outcome)
-    return outcome
-
-
-def _findings(session: wishes.Session, lead: str) -> tuple[Finding, ...]:
-    """Return the findings of a series and of its other versions, of which people read."""
-    texts = (wishes.latest(session, one) for one in kept.lineage(session, lead))
-    return tuple(one for text in texts if text for one in reports.read(text).findings)
-
-
-def _mute(session: wishes.Session, lead: str, command: Command, now: datetime) -> str:
-    name = command.get("finding") or ""
-    found = _findings(session, lead)
-    mark = fingerprint.find(name, found)
-    if mark is None:
-        return f"not done: {fingerprint.problem(name, found)}"
-    muted = Muted(mark, command.get("reason") or "", str(command.sender), command.message_id)
-    mutes.add(session, lead, muted, now)
-    return f"finding {name} is muted"
-
-
-def _unmute(session: wishes.Session, lead: str, command: Command, now: datetime) -> str:
-    name = (command.get("finding") or "").lower()
-    lineage = kept.lineage(session, lead)
-    marks = {
-        one.fingerprint for one in mutes.of(session, lineage)
-        if len(name) >= fingerprint.SHORT and one.fingerprint.startswith(name)
-    }  # fmt: skip
-    if len(marks) != 1:
-        return f"not done: no finding {name} is muted for this series"
-    mutes.lift(session, lineage, marks.pop(), now)
-    return f"finding {name} is no longer muted"
+        return acting.act(session, asked, str(command.sender), number, now)

@@ -51,7 +51,8 @@ class Asked:
 
     labels: tuple[tuple[Kind, str], ...] = ()
     standing: Standing | None = None
-    text: str = ""  # in the title, or in the submitter's address
+    text: str = ""  # in the submitter's address
+    plain: str = ""  # its letters and digits: in those of the title
     since: datetime | None = None
     after: tuple[datetime, int] | None = None  # go on below this place
 
@@ -128,12 +129,16 @@ def _conditions(session: Session, asked: Asked) -> list[ColumnElement[bool]]:
         more = select(LabelRow.series).where(LabelRow.kind == kind, LabelRow.value == value)
         found.append(SeriesRow.id.in_(more))
     if asked.text:
-        words = [func.lower(one).contains(asked.text.lower(), autoescape=True)
-                 for one in (SeriesRow.title, SeriesRow.submitter)]  # fmt: skip
-        found.append(or_(*words))
+        found.append(_says(asked))
     if asked.standing is not None:
         found.append(_stands(session, asked.standing))
     return found
+
+
+def _says(asked: Asked) -> ColumnElement[bool]:
+    """Return whether a text is in a title or an address: both are kept in lower case."""
+    found = SeriesRow.submitter.contains(asked.text.lower(), autoescape=True)
+    return or_(found, SeriesRow.plain.contains(asked.plain)) if asked.plain else found
 
 
 def _stands(session: Session, standing: Standing) -> ColumnElement[bool]:

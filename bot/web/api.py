@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import Response
-from feedgen.feed import FeedGenerator
 from pydantic import BaseModel, Field
 
 from bot.service.reports import Report
@@ -42,7 +41,7 @@ class Filter(BaseModel):
     maintainer: Words = ""
     path: Words = ""
     filesystem: Words = ""
-    state: Words = ""
+    state: Standing | Literal[""] = ""
     text: Words = ""
     after: Words = ""  # `next` of the part before
 
@@ -212,6 +211,8 @@ def _detail(card: Card, report: Report | None) -> SeriesDetail:
 
 
 def _feed(cards: tuple[Card, ...], query: listing.Query, base: str) -> bytes:
+    from feedgen.feed import FeedGenerator  # noqa: PLC0415 - lxml is large, and feeds are few
+
     feed = FeedGenerator()
     feed.id(f"{base}/feed{query.link()}")
     feed.title(_xml(f"stackhog: {query.said}"))

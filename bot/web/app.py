@@ -16,10 +16,11 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from sse_starlette import EventSourceResponse
 from starlette.exceptions import HTTPException as NoPageError
+from starlette.middleware.sessions import SessionMiddleware
 
 from bot.settings import Settings
 from bot.store.database import Store, StoreError
-from bot.web import api, guard, health, listing, metrics, pages
+from bot.web import api, guard, health, listing, metrics, pages, signin
 from bot.web.listing import BadQueryError
 from bot.web.live import FullError, Hub
 from bot.web.pages import Shop
@@ -50,9 +51,16 @@ def make_app(store: Store, settings: Settings, clock: Clock = now) -> FastAPI:
     app.include_router(api.plain_router(shop))
     app.include_router(lively(shop))
     app.include_router(pages.router(shop))
+    way = signin.door(settings)
+    app.include_router(signin.router(shop, way))
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_exception_handler(StoreError, _away(shop))
     app.add_exception_handler(NoPageError, _no_page(shop))
+    app.add_middleware(signin.Visiting, door=way)
+    app.add_middleware(
+        SessionMiddleware, secret_key=signin.key(settings), session_cookie="stackhog",
+        max_age=signin.HOURS * 3600, same_site="lax", https_only=settings.web_https,
+    )  # fmt: skip
     app.add_middleware(guard.Limited, a_minute=settings.web_rate)
     app.add_middleware(guard.Guarded)
     return app

@@ -23,6 +23,7 @@ HEADERS = {
 }
 FREE = ("/healthz", "/readyz", "/metrics", "/static/")  # probes, and what a browser keeps
 TOO_MANY = 429
+SIGN_INS = RateLimitItemPerMinute(10)  # of an address, right or wrong
 
 
 class Guarded:
@@ -57,7 +58,10 @@ class Limited:
             await self._app(scope, receive, send)
             return
         client = scope.get("client")
-        if await self._limiter.hit(self._limit, client[0] if client else "unknown"):
+        who = client[0] if client else "unknown"
+        signs_in = scope["method"] == "POST" and scope["path"] == "/signin"
+        may = not signs_in or await self._limiter.hit(SIGN_INS, "sign in", who)
+        if may and await self._limiter.hit(self._limit, who):
             await self._app(scope, receive, send)
             return
         answer = PlainTextResponse(

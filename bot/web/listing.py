@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
 
+from bot.mail.versions import plain
 from bot.store.catalog import Asked, Standing
 from bot.store.labels import LENGTH, Kind
 
@@ -67,7 +68,9 @@ def asked(one: Query, after: str = "") -> Asked:
     except ValueError as error:
         known = ", ".join(Standing)
         raise BadQueryError(f"there is no state of that name: it is one of {known}") from error
-    return Asked(labels, standing, one.text[:WORDS], None, _place(after) if after else None)
+    words = one.text[:WORDS]
+    place = _place(after) if after else None
+    return Asked(labels, standing, words, plain(words), None, place)
 
 
 def mark(place: tuple[datetime, int]) -> str:

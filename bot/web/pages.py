@@ -24,6 +24,7 @@ from bot.web import about, dots, health, icicle, listing, standing
 from bot.web.about import About
 from bot.web.listing import NAMES, BadQueryError, Query
 from bot.web.templating import growth, render
+from bot.web.visitor import NOBODY, Visitor, current
 
 NOT_FOUND, BAD = 404, 400
 SUGGESTED = 60.0  # seconds that suggestions are kept
@@ -46,11 +47,16 @@ class Shop:
 
     def page(self, template: str, status: int = 200, **values: Any) -> HTMLResponse:  # noqa: ANN401 - what a template takes
         """Return a page."""
-        return HTMLResponse(self.part(template, **values), status)
+        visitor = current.get()
+        kept = {"Cache-Control": "private, no-store"} if visitor.who else {}
+        return HTMLResponse(self._made(template, visitor, values), status, kept)
 
     def part(self, template: str, **values: Any) -> str:  # noqa: ANN401 - the same
-        """Return a part of one."""
-        return render(self.templates, template, now=self.clock(), names=NAMES, **values)
+        """Return a part of one, the same for whoever reads it."""
+        return self._made(template, NOBODY, values)
+
+    def _made(self, template: str, visitor: Visitor, values: dict[str, Any]) -> str:
+        return render(self.templates, template, now=self.clock(), names=NAMES, visitor=visitor, **values)  # noqa: E501 # fmt: skip
 
     def known(self, session: Session) -> dict[str, tuple[str, ...]]:
         """Return what the fields of a filter suggest; looked up once in a while."""

@@ -19,7 +19,7 @@ from bot.review import plan
 from bot.settings import load as load_settings
 from bot.verbs.wiring import worker_config
 from policies import kernels
-from tests.bench import bigtree, mail, stack, stress
+from tests.bench import bigtree, mail, pages, stack, stress
 from tests.bench.service import dispatch, idle
 from tests.gitmail import Repo
 from workers import baseline, layers, make, process, sandbox, trees
@@ -175,12 +175,18 @@ def idle_figures() -> None:
     idle.run(say)
 
 
+def page_figures() -> None:
+    """Measure what pages take at the server."""
+    with tempfile.TemporaryDirectory() as home:
+        pages.run(say, Path(home))
+
+
 def main() -> None:
     """Run all, or the benches named on the command line."""
     benches = {
         "start": start_time, "warm": warm_review, "cold": cold_baseline,
         "stack": stack_figures, "stress": stress.run, "mail": mail_figures,
-        "dispatch": dispatch_figures, "idle": idle_figures,
+        "dispatch": dispatch_figures, "idle": idle_figures, "page": page_figures,
     }  # fmt: skip
     for name in sys.argv[1:] or benches:
         benches[name]()

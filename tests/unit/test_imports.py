@@ -14,6 +14,7 @@ MODULES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py
 
 # third-party package → the only modules that may import it
 OWNERS = {
+    "authlib": {"bot.web.signin"},
     "alembic": {"bot.store.*"},
     "celery": {
         "bot.review.carrier",
@@ -27,7 +28,9 @@ OWNERS = {
     "click": {"bot.cli", "bot.verbs.*"},
     "dkim": {"bot.mail.signed"},
     "dns": {"bot.mail.dns"},
-    "fastapi": {"bot.web.api", "bot.web.app", "bot.web.pages", "bot.web.server"},
+    "fastapi": {
+        "bot.web.api", "bot.web.app", "bot.web.pages", "bot.web.server", "bot.web.signin",
+    },
     "feedgen": {"bot.web.api"},
     "imapclient": {"bot.mail.imap"},
     "jinja2": {"bot.web.pages", "bot.web.templating"},
@@ -52,7 +55,7 @@ OWNERS = {
     "rich": {"bot.verbs.*"},
     "sqlalchemy": {"bot.store.*"},
     "sse_starlette": {"bot.web.app"},
-    "starlette": {"bot.web.app", "bot.web.guard"},
+    "starlette": {"bot.web.app", "bot.web.guard", "bot.web.signin"},
     "subprocess": {
         "workers.broker", "workers.debian", "workers.fleet", "workers.process", "workers.sandbox",
         "workers.stress.boot", "workers.stress.decode",
@@ -108,6 +111,7 @@ def allowed_inside_bot(importer: str, imported: str) -> bool:
         "bot.store": ("bot.errors", "bot.store"),
         "bot.web": (
             "bot.contract",
+            "bot.service.acting",
             "bot.errors",
             "bot.settings",
             "bot.store",
@@ -115,6 +119,7 @@ def allowed_inside_bot(importer: str, imported: str) -> bool:
             "bot.mail.headers",
             "bot.mail.quote",
             "bot.mail.series",
+            "bot.mail.versions",
             "bot.mail.wording",
             "bot.review.chaintable",
             "bot.review.fingerprint",
