@@ -24,6 +24,7 @@ def command(host: str | None, port: int | None) -> None:
     from bot.errors import OursError  # noqa: PLC0415
     from bot.settings import load  # noqa: PLC0415
     from bot.verbs import storing  # noqa: PLC0415
+    from bot.verbs.wiring import shelf  # noqa: PLC0415
     from bot.web.app import make_app  # noqa: PLC0415
     from bot.web.server import Server  # noqa: PLC0415
 
@@ -34,7 +35,7 @@ def command(host: str | None, port: int | None) -> None:
         signal.signal(number, lambda *_: stop.set())
     store = storing.opened(settings)
     where = host or settings.web_host
-    app = make_app(store, settings)
+    app = make_app(store, settings, shelf=shelf(settings))
     with Server(app, where, settings.web_port if port is None else port) as server:
         logging.getLogger(__name__).info("serving on %s port %s", where, server.port)
         while server.alive() and not stop.wait(1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bot import crosscheck
 from bot.contract import wire
 from bot.settings import BadSettingError, Settings, load, secret
+from workers.artifacts import Artifacts
 from workers.config import WorkerConfig
 from workers.remote import Remote
 
@@ -32,6 +33,12 @@ def remote(settings: Settings) -> Remote | None:
         if path is not None:
             keys[name] = secret(f"s3_{name}", path, None)
     return Remote(settings.artifacts_url, settings.s3_endpoint, settings.s3_region, **keys)
+
+
+def shelf(settings: Settings) -> Artifacts:
+    """Return where artifacts are. Raises BadSettingError."""
+    worker = worker_config(settings)
+    return Artifacts(worker.artifacts, worker.remote)
 
 
 def checked(settings: Settings) -> Settings:

@@ -20,7 +20,8 @@ from starlette.middleware.sessions import SessionMiddleware
 
 from bot.settings import Settings
 from bot.store.database import Store, StoreError
-from bot.web import api, guard, health, listing, metrics, pages, signin
+from bot.web import api, downloads, guard, health, listing, metrics, pages, signin
+from bot.web.downloads import Shelf
 from bot.web.listing import BadQueryError
 from bot.web.live import FullError, Hub
 from bot.web.pages import Shop
@@ -37,20 +38,27 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def make_app(store: Store, settings: Settings, clock: Clock = now) -> FastAPI:
-    """Return the application; it reads the store, and never speaks to the queue."""
+def make_app(
+    store: Store, settings: Settings, clock: Clock = now, shelf: Shelf | None = None
+) -> FastAPI:
+    """Return the application; it reads the store, and never speaks to the queue.
+
+    ``shelf`` is where the files are that runs left; without one they are not offered.
+    """
     app = FastAPI(
         title="stackhog", version=version("stackhog"), docs_url=None, redoc_url=None,
         openapi_url="/api/openapi.json",
     )  # fmt: skip
     app.state.settings = settings
-    shop = Shop(store, environment(settings.lore_url), clock)
+    shop = Shop(store, environment(settings.lore_url), clock, shelf is not None)
     app.include_router(probes(store, clock))
     app.include_router(measured(store, clock))
     app.include_router(api.json_router(shop))
     app.include_router(api.plain_router(shop))
     app.include_router(lively(shop))
     app.include_router(pages.router(shop))
+    if shelf is not None:
+        app.include_router(downloads.router(shop, shelf))
     way = signin.door(settings)
     app.include_router(signin.router(shop, way))
     app.mount("/static", StaticFiles(directory=HERE / "static"))

@@ -20,7 +20,7 @@ from bot.store.catalog import Page, Standing
 from bot.store.database import Store
 from bot.store.labels import Kind
 from bot.store.outbox import OPEN, Session
-from bot.web import about, dots, health, icicle, listing, standing
+from bot.web import about, dots, files, health, icicle, listing, standing
 from bot.web.about import About
 from bot.web.listing import NAMES, BadQueryError, Query
 from bot.web.templating import growth, render
@@ -42,6 +42,7 @@ class Shop:
     store: Store
     templates: Environment
     clock: Callable[[], datetime]
+    has_files: bool = False  # whether what runs left can be read from here
     suggested: dict[str, tuple[str, ...]] = field(default_factory=dict)
     asked: list[float] = field(default_factory=list)  # when that was looked up, if it was
 
@@ -172,6 +173,7 @@ def _series(shop: Shop, lead: str) -> HTMLResponse:
         "series.html", here="series", tab="series", about=found, card=found.card,
         papers=found.dossier, scope=row.reason if row else "", live=_moves(found), pushed=False,
         link=lambda **parts: Query(**parts).link(),
+        files=files.left(found.report) if shop.has_files and found.report else (),
     )  # fmt: skip
 
 

@@ -15,6 +15,8 @@ from urllib.parse import quote
 import pytest
 from starlette.testclient import TestClient
 
+from bot.errors import OursError
+from bot.service import reports
 from bot.settings import Settings
 from bot.store import wishes
 from bot.store.database import Store
@@ -206,6 +208,39 @@ def test_what_others_wrote_is_as_they_wrote_it() -> None:
     assert set(found) == {p.name for p in STATIC.iterdir() if p.suffix in {".js", ".woff2"}}
     for name, digest in found.items():
         assert hashlib.sha256((STATIC / name).read_bytes()).hexdigest() == digest
+
+
+class Shelf:
+    def __init__(self, home: Path, keys: tuple[str, ...]) -> None:
+        self._home, self._keys = home, keys
+
+    def fetched(self, key: str) -> Path:
+        if key not in self._keys:
+            raise OursError("it is gone")
+        path = self._home / key
+        path.write_text("CONFIG_MMU=y")
+        return path
+
+
+def test_what_a_run_left_can_be_had_and_nothing_else(store: Store, tmp_path: Path) -> None:
+    report = crowd.report(0)
+    build = report.build.model_copy(update={"config_file": "a" * 64, "image": "b" * 64})
+    text = reports.write(report.model_copy(update={"build": build}))
+    with store.session() as session:
+        wishes.keep(session, Ended("z" * 64, OUTSIDE, "passed", text), NOW)
+    shelf = Shelf(tmp_path, ("a" * 64, "c" * 64))
+    with TestClient(make_app(store, SETTINGS, lambda: NOW, shelf)) as client:
+        page = client.get(f"/series/{OUTSIDE}").text
+        assert f'href="/file/config.txt?series={quote(OUTSIDE, safe="")}"' in page
+        there = client.get("/file/config.txt", params={"series": OUTSIDE})
+        assert (there.status_code, there.text) == (200, "CONFIG_MMU=y")
+        assert there.headers["content-disposition"] == 'attachment; filename="config.txt"'
+        assert client.get(f"/file/bzImage?series={OUTSIDE}").status_code == 410
+        for name in ("vmlinux", "c" * 64, "%2e%2e%2fstore.db"):
+            assert client.get(f"/file/{name}", params={"series": OUTSIDE}).status_code == 404
+        assert client.get("/file/config.txt?series=nobody@x").status_code == 404
+    with TestClient(make_app(store, SETTINGS, lambda: NOW)) as client:
+        assert "/file/" not in client.get(f"/series/{OUTSIDE}").text
 
 
 # what moves
