@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ SERIES, STACK, STRESS = "series", "stack", "stress"
 OPEN = 5  # details of a page that are opened before it is looked at
 LATE = 56 * 24 * 60  # minutes from the noon of letters to now
 SIZES = {"wide": (1280, 900), "narrow": (360, 740)}
+WORDS = "correct horse"
 EVIL = '<script>window.evil=1</script><img src=x onerror="window.evil=2">'
 
 
@@ -70,8 +72,10 @@ def lead(store: Store, review: tuple[Path, Path]) -> str:
 
 
 @pytest.fixture(scope="module")
-def url(store: Store) -> Iterator[str]:
-    settings = Settings(web_rate=100_000)  # type: ignore[call-arg] # pydantic-settings fills the fields
+def url(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    tokens = tmp_path_factory.mktemp("tokens") / "tokens"
+    tokens.write_text(f"owner@example.org {hashlib.sha256(WORDS.encode()).hexdigest()}\n")
+    settings = Settings(web_rate=100_000, web_tokens_file=tokens)  # type: ignore[call-arg] # pydantic-settings fills the fields
     with Server(make_app(store, settings, lambda: NOW), "127.0.0.1", 0) as server:
         yield f"http://127.0.0.1:{server.port}"
 
@@ -125,7 +129,7 @@ def paths(lead: str) -> dict[str, str]:
         "series": f"/series/{there}",
         "stack": f"/stack/{there}", "stress": f"/stress/{there}", "status": "/status",
         "trend": "/trend?profile=direct-reclaim-writepage&name=ext4", "about": "/about",
-        "missing": "/series/nobody@x",
+        "missing": "/series/nobody@x", "signin": "/signin",
     }  # fmt: skip
 
 
@@ -237,6 +241,39 @@ def test_a_run_is_followed_to_its_reply_without_a_reload(
         outbox.move(session, sent.id, [sent.state], outbox.State.SENT, "250 ok", now)
     expect(progress).to_contain_text("replied")
     assert page.evaluate("window.same") is True
+
+
+def test_a_maintainer_acts_and_sees_what_comes_of_it(url: str, lead: str, opened: Opened) -> None:
+    page = opened(java_script_enabled=False)
+    page.goto(url)
+    page.get_by_role("link", name="Sign in").click()
+    page.get_by_label("Token").fill(WORDS)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator(".visit")).to_contain_text("owner@example.org")
+    page.goto(f"{url}/series/{quote(lead, safe='@')}")
+    page.get_by_label("Why").first.fill("known, and fine")
+    page.get_by_role("button", name="Mute ").first.click()
+    expect(page.locator(".finding.muted").first).to_contain_text("known, and fine")
+    page.get_by_role("button", name="Unmute ").first.click()
+    expect(page.locator(".finding.muted")).to_have_count(0)
+    page.get_by_role("button", name="Drop mail").click()
+    expect(page.locator("#progress")).to_contain_text("dropped by owner@example.org")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.locator(".acts")).to_have_count(0)
+
+
+def test_the_page_of_who_signed_in_is_accessible(url: str, lead: str, opened: Opened) -> None:
+    page = opened(viewport=view("narrow"))
+    page.goto(f"{url}/signin")
+    page.get_by_label("Token").fill(WORDS)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{url}/")
+    page.goto(f"{url}/series/{quote(lead, safe='@')}")
+    found = Axe().run(page, options={"runOnly": {"type": "tag", "values": RULES}})
+    assert [
+        (one["id"], one["nodes"][0]["html"][:200]) for one in found.response["violations"]
+    ] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= SIZES["narrow"][0]
 
 
 def test_hostile_mail_does_nothing(store: Store, url: str, opened: Opened) -> None:
