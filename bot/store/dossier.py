@@ -113,6 +113,34 @@ def read(session: Session, lead: str, lineage: Collection[str]) -> Dossier:
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Ended:
+    """A run that came to its end; ``report`` and ``plan`` are JSON, "" where they were known."""
+
+    run: str
+    report: str
+    plan: str
+
+
+def latest(session: Session, most: int, known: frozenset[str]) -> tuple[Ended, ...]:
+    """Return the latest runs, the latest first; those that are known without their texts."""
+    rows = (
+        select(RequestRow.id, RequestRow.run)
+        .where(RequestRow.ended.is_not(None), RequestRow.run.is_not(None))
+        .order_by(RequestRow.ended.desc(), RequestRow.id.desc()).limit(most)
+    )  # fmt: skip
+    found: dict[str, Ended] = {}
+    for number, run in session.execute(rows):
+        if run is None or run in found:
+            continue
+        plan = None
+        if run not in known:
+            plan = session.scalar(select(RequestRow.plan).where(RequestRow.id == number))
+        text = zlib.decompress(plan).decode() if plan is not None else ""
+        found[run] = Ended(run, "" if run in known else report(session, run) or "", text)
+    return tuple(found.values())
+
+
 def report(session: Session, key: str) -> str | None:
     """Return what a run came to, JSON."""
     packed = session.scalar(select(RunRow.report).where(RunRow.key == key))

@@ -27,6 +27,7 @@ def command(urls: tuple[str, ...], host: str | None, port: int | None, runs: str
     from bot.service.watch import Runs  # noqa: PLC0415
     from bot.settings import load  # noqa: PLC0415 - keeps --help instant
     from bot.verbs import watching  # noqa: PLC0415
+    from bot.verbs.exploring import Explorers  # noqa: PLC0415
     from bot.verbs.wiring import broker_url, checked, shelf, worker_config  # noqa: PLC0415
     from bot.web.app import make_app  # noqa: PLC0415
     from bot.web.server import Server  # noqa: PLC0415
@@ -41,7 +42,9 @@ def command(urls: tuple[str, ...], host: str | None, port: int | None, runs: str
         bot = watching.bot_of(settings, fleet.url, Runs(runs), stop)
         address = settings.web_host if host is None else host
         number = settings.web_port if port is None else port
-        app = make_app(bot.store, settings, shelf=shelf(settings))
+        explorers = Explorers(worker_config(settings))
+        app = make_app(bot.store, settings, shelf=shelf(settings), guide=explorers)
         with Server(app, address, number) as server:
             click.echo(f"stackhog: http://{address}:{server.port}/", err=True)
             watching.run(bot, sources, settings, stop, fleet, server.alive)
+            explorers.close()

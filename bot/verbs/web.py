@@ -24,7 +24,8 @@ def command(host: str | None, port: int | None) -> None:
     from bot.errors import OursError  # noqa: PLC0415
     from bot.settings import load  # noqa: PLC0415
     from bot.verbs import storing  # noqa: PLC0415
-    from bot.verbs.wiring import shelf  # noqa: PLC0415
+    from bot.verbs.exploring import Explorers  # noqa: PLC0415
+    from bot.verbs.wiring import shelf, worker_config  # noqa: PLC0415
     from bot.web.app import make_app  # noqa: PLC0415
     from bot.web.server import Server  # noqa: PLC0415
 
@@ -35,11 +36,13 @@ def command(host: str | None, port: int | None) -> None:
         signal.signal(number, lambda *_: stop.set())
     store = storing.opened(settings)
     where = host or settings.web_host
-    app = make_app(store, settings, shelf=shelf(settings))
+    explorers = Explorers(worker_config(settings))
+    app = make_app(store, settings, shelf=shelf(settings), guide=explorers)
     with Server(app, where, settings.web_port if port is None else port) as server:
         logging.getLogger(__name__).info("serving on %s port %s", where, server.port)
         while server.alive() and not stop.wait(1):
             pass
+    explorers.close()
     store.close()
     if not stop.is_set():
         raise OursError("the page has ended by itself: see the log")

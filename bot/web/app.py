@@ -20,8 +20,9 @@ from starlette.middleware.sessions import SessionMiddleware
 
 from bot.settings import Settings
 from bot.store.database import Store, StoreError
-from bot.web import api, downloads, guard, health, listing, metrics, pages, signin
+from bot.web import api, downloads, explorer, guard, health, listing, metrics, pages, signin
 from bot.web.downloads import Shelf
+from bot.web.explorer import Guide
 from bot.web.listing import BadQueryError
 from bot.web.live import FullError, Hub
 from bot.web.pages import Shop
@@ -39,18 +40,20 @@ def now() -> datetime:
 
 
 def make_app(
-    store: Store, settings: Settings, clock: Clock = now, shelf: Shelf | None = None
-) -> FastAPI:
+    store: Store, settings: Settings, clock: Clock = now, shelf: Shelf | None = None,
+    guide: Guide | None = None,
+) -> FastAPI:  # fmt: skip
     """Return the application; it reads the store, and never speaks to the queue.
 
-    ``shelf`` is where the files are that runs left; without one they are not offered.
+    ``shelf`` is where the files are that runs left, ``guide`` who answers about kernels; what
+    there is none of is not offered.
     """
     app = FastAPI(
         title="stackhog", version=version("stackhog"), docs_url=None, redoc_url=None,
         openapi_url="/api/openapi.json",
     )  # fmt: skip
     app.state.settings = settings
-    shop = Shop(store, environment(settings.lore_url), clock, shelf is not None)
+    shop = Shop(store, environment(settings.lore_url), clock, shelf is not None, guide is not None)
     app.include_router(probes(store, clock))
     app.include_router(measured(store, clock))
     app.include_router(api.json_router(shop))
@@ -59,6 +62,8 @@ def make_app(
     app.include_router(pages.router(shop))
     if shelf is not None:
         app.include_router(downloads.router(shop, shelf))
+    if guide is not None:
+        app.include_router(explorer.router(shop, guide))
     way = signin.door(settings)
     app.include_router(signin.router(shop, way))
     app.mount("/static", StaticFiles(directory=HERE / "static"))

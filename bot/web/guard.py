@@ -23,6 +23,7 @@ HEADERS = {
 }
 FREE = ("/healthz", "/readyz", "/metrics", "/static/")  # probes, and what a browser keeps
 TOO_MANY = 429
+QUESTIONS = RateLimitItemPerMinute(30)  # about kernels, of an address: each takes seconds
 SIGN_INS = RateLimitItemPerMinute(10)  # of an address, right or wrong
 
 
@@ -60,7 +61,9 @@ class Limited:
         client = scope.get("client")
         who = client[0] if client else "unknown"
         signs_in = scope["method"] == "POST" and scope["path"] == "/signin"
+        asks = scope["path"] == "/chains" and bool(scope["query_string"])
         may = not signs_in or await self._limiter.hit(SIGN_INS, "sign in", who)
+        may = may and (not asks or await self._limiter.hit(QUESTIONS, "question", who))
         if may and await self._limiter.hit(self._limit, who):
             await self._app(scope, receive, send)
             return

@@ -43,6 +43,7 @@ class Shop:
     templates: Environment
     clock: Callable[[], datetime]
     has_files: bool = False  # whether what runs left can be read from here
+    has_guide: bool = False  # whether kernels can be asked about
     suggested: dict[str, tuple[str, ...]] = field(default_factory=dict)
     asked: list[float] = field(default_factory=list)  # when that was looked up, if it was
 
@@ -57,7 +58,7 @@ class Shop:
         return self._made(template, NOBODY, values)
 
     def _made(self, template: str, visitor: Visitor, values: dict[str, Any]) -> str:
-        return render(self.templates, template, now=self.clock(), names=NAMES, visitor=visitor, **values)  # noqa: E501 # fmt: skip
+        return render(self.templates, template, now=self.clock(), names=NAMES, visitor=visitor, guided=self.has_guide, **values)  # noqa: E501 # fmt: skip
 
     def known(self, session: Session) -> dict[str, tuple[str, ...]]:
         """Return what the fields of a filter suggest; looked up once in a while."""
@@ -189,7 +190,7 @@ def _stack(shop: Shop, lead: str) -> HTMLResponse:
         return shop.missing(lead)
     card, report = there
     stack = report.stack if report else None
-    chains = [_chain(one) for one in stack.chains] if stack else []
+    chains = [chain_values(one) for one in stack.chains] if stack else []
     chains.sort(key=lambda one: (not one["change"], -one["deep"]))  # those that moved first
     return shop.page(
         "stack.html", here="series", tab="stack", card=card, chains=chains,
@@ -197,7 +198,8 @@ def _stack(shop: Shop, lead: str) -> HTMLResponse:
     )  # fmt: skip
 
 
-def _chain(chain: Chain) -> dict[str, Any]:
+def chain_values(chain: Chain) -> dict[str, Any]:
+    """Return what is shown of a chain."""
     sides = [one.witness_bytes if one else None for one in (chain.before, chain.after)]
     return {
         "anchor": about.chain_anchor(chain), "profile": chain.profile, "branch": chain.name,

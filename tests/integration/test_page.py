@@ -18,10 +18,12 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from bot.mail.outbox import Outbox, Place
 from bot.mail.outrules import Rules
-from bot.settings import Settings
+from bot.settings import Settings, load
 from bot.store import jobs, outbox, wishes
 from bot.store.database import Store
 from bot.store.jobs import New
+from bot.verbs.exploring import Explorers
+from bot.verbs.wiring import shelf, worker_config
 from bot.web.app import make_app
 from bot.web.server import Server
 from tests import crowd, reviewed
@@ -76,8 +78,11 @@ def url(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     tokens = tmp_path_factory.mktemp("tokens") / "tokens"
     tokens.write_text(f"owner@example.org {hashlib.sha256(WORDS.encode()).hexdigest()}\n")
     settings = Settings(web_rate=100_000, web_tokens_file=tokens)  # type: ignore[call-arg] # pydantic-settings fills the fields
-    with Server(make_app(store, settings, lambda: NOW), "127.0.0.1", 0) as server:
+    guide = Explorers(worker_config())
+    app = make_app(store, settings, lambda: NOW, shelf(load()), guide)
+    with Server(app, "127.0.0.1", 0) as server:
         yield f"http://127.0.0.1:{server.port}"
+    guide.close()
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +135,8 @@ def paths(lead: str) -> dict[str, str]:
         "stack": f"/stack/{there}", "stress": f"/stress/{there}", "status": "/status",
         "trend": "/trend?profile=direct-reclaim-writepage&name=ext4", "about": "/about",
         "missing": "/series/nobody@x", "signin": "/signin",
+        "chains": "/chains?start=shrink_folio_list&end=ext4_writepage",
+        "around": "/chains?around=pageout",
     }  # fmt: skip
 
 
@@ -274,6 +281,37 @@ def test_the_page_of_who_signed_in_is_accessible(url: str, lead: str, opened: Op
         (one["id"], one["nodes"][0]["html"][:200]) for one in found.response["violations"]
     ] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= SIZES["narrow"][0]
+
+
+@pytest.mark.usefixtures("lead")
+def test_the_calls_of_a_real_kernel_are_explored(url: str, opened: Opened) -> None:
+    page = opened(java_script_enabled=False)
+    page.goto(url)
+    page.get_by_role("link", name="Chains").click()
+    page.get_by_label("Search functions").fill("pageo")
+    page.get_by_role("button", name="Search").click()
+    page.get_by_role("link", name="pageout", exact=True).click()
+    expect(page.get_by_role("heading", name="Called by, 1")).to_be_visible()
+    page.get_by_role("link", name="shrink_folio_list").click()
+    page.get_by_role("textbox", name="From").fill("shrink_folio_list")
+    page.get_by_role("textbox", name="To").fill("ext4_writepage")
+    page.get_by_role("button", name="Deepest chain").click()
+    expect(page.locator("#chain")).to_have_text("From shrink_folio_list to ext4_writepage")
+    frames = page.locator("tbody th code").all_inner_texts()
+    assert frames[:2] == ["shrink_folio_list", "pageout"]
+    page.get_by_role("textbox", name="To").fill("no_such_function")
+    page.get_by_role("button", name="Deepest chain").click()
+    expect(page.get_by_role("alert")).to_contain_text("has no function no_such_function()")
+
+
+def test_what_the_kernels_left_is_downloaded(url: str, lead: str, opened: Opened) -> None:
+    page = opened()
+    page.goto(f"{url}/series/{quote(lead, safe='@')}")
+    page.locator("summary", has_text="Files,").click()
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="config.txt").click()
+    text = waiting.value.path().read_text()
+    assert "CONFIG_EXT4_FS=y" in text
 
 
 def test_hostile_mail_does_nothing(store: Store, url: str, opened: Opened) -> None:

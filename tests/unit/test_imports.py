@@ -29,8 +29,8 @@ OWNERS = {
     "dkim": {"bot.mail.signed"},
     "dns": {"bot.mail.dns"},
     "fastapi": {
-        "bot.web.api", "bot.web.app", "bot.web.downloads", "bot.web.pages", "bot.web.server",
-        "bot.web.signin",
+        "bot.web.api", "bot.web.app", "bot.web.downloads", "bot.web.explorer", "bot.web.pages",
+        "bot.web.server", "bot.web.signin",
     },
     "feedgen": {"bot.web.api"},
     "imapclient": {"bot.mail.imap"},

@@ -85,7 +85,7 @@ class Kernel:
 
     def _chain(self, profile: Profile, branch: str | None, *, ignore_guards: bool) -> State | None:
         states = [
-            State(one, ("", ""), profile.waypoint[0].facts)
+            State(one, self.compiled.territory(one), profile.waypoint[0].facts)
             for one in self.compiled.functions(profile.waypoint[0])
         ]
         for waypoint in profile.waypoint[1:]:
