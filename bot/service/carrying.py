@@ -197,10 +197,12 @@ class Carriage:
             jobs.began(session, job.task, seen.worker, self._lease(now), now)
             self._signs[job.task] = self._ticks()
         if seen.progress is not None:
-            self._progress(session, job, seen, change)
+            self._progress(session, job, seen, change, now)
         return False
 
-    def _progress(self, session: jobs.Session, job: Job, seen: Seen, change: Change) -> None:
+    def _progress(
+        self, session: jobs.Session, job: Job, seen: Seen, change: Change, now: datetime
+    ) -> None:
         assert job.task is not None  # noqa: S101 - it is under way
         assert seen.progress is not None  # noqa: S101 - the caller looked
         what, request = seen.progress.step, seen.progress.stack
@@ -209,7 +211,7 @@ class Carriage:
         if request is not None and self._steps.get(job.task) != what:
             change.early[job.key] = request
         self._steps[job.task] = what
-        jobs.step(session, job.task, what)
+        jobs.step(session, job.task, what, now)
 
     def _end(self, session: jobs.Session, job: Job, found: dict[str, Any], now: datetime) -> None:
         assert job.task is not None  # noqa: S101 - it is under way

@@ -42,6 +42,7 @@ class Job:
     outcome: str
     reason: str
     step: str
+    log: str  # its steps, a line each
     worker: str
     attempts: int
     started: datetime | None
@@ -172,7 +173,7 @@ def _jobs(session: Session, number: int) -> tuple[Job, ...]:
     )  # fmt: skip
     return tuple(
         Job(
-            one.key, one.kind, one.state, one.outcome, one.reason, one.step, one.worker,
+            one.key, one.kind, one.state, one.outcome, one.reason, one.step, one.log, one.worker,
             one.attempts, one.started, one.ended,
         )
         for one in session.scalars(rows)

@@ -12,6 +12,7 @@ so that what comes twice, or too late, changes nothing::
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from sqlalchemy.orm import Session as Session  # noqa: PLC0414 - callers name it
 from sqlalchemy.orm import defer
 
 from bot.store.tables import JobRow, NeedRow, RequestRow
+
+LOG = 20_000  # characters of a log that are kept, the last
+_NUMBERS = re.compile(r"[\d,.]+")
 
 
 class State(StrEnum):
@@ -116,7 +120,7 @@ def _anew(now: datetime) -> dict[str, object]:
     return {
         "state": State.READY, "due": now, "created": now, "task": None, "lease": None,
         "losses": 0, "failures": 0, "result": None, "outcome": "", "reason": "", "step": "",
-        "sent": None, "started": None, "ended": None,
+        "log": "", "sent": None, "started": None, "ended": None,
     }  # fmt: skip
 
 
@@ -183,9 +187,23 @@ def began(session: Session, task: str, worker: str, lease: datetime, now: dateti
     )  # fmt: skip
 
 
-def step(session: Session, task: str, what: str) -> bool:
-    """Note what a job is doing."""
-    return _update(session, JobRow.task == task, [State.RUNNING], step=what)
+def step(session: Session, task: str, what: str, now: datetime) -> bool:
+    """Note what a job is doing; in its log steps that differ in numbers alone are one line."""
+    rows = select(JobRow.step, JobRow.log, JobRow.started).where(JobRow.task == task)
+    before = session.execute(rows).first()
+    if before is None:
+        return False
+    log = before.log
+    if _bare(before.step) != _bare(what):
+        began = before.started or now
+        log += f"{(now - began).total_seconds():.0f} s: {' '.join(what.split())}\n"
+    return _update(
+        session, JobRow.task == task, [State.RUNNING], step=what, log=log[-LOG:]
+    )  # fmt: skip
+
+
+def _bare(what: str) -> str:
+    return _NUMBERS.sub("", what)
 
 
 def renew(session: Session, tasks: Collection[str], lease: datetime) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import delete, select
@@ -43,6 +44,17 @@ def known(session: Session, kind: Kind, most: int) -> tuple[str, ...]:
     """Return values of a kind, in their order."""
     rows = select(LabelRow.value).where(LabelRow.kind == kind).distinct()
     return tuple(session.scalars(rows.order_by(LabelRow.value).limit(most)))
+
+
+def latest(session: Session, kind: Kind, most: int) -> tuple[tuple[str, datetime], ...]:
+    """Return values of a kind with the date of the latest series of each, the latest first."""
+    found = []
+    for value in known(session, kind, most):
+        rows = select(LabelRow.date).where(LabelRow.kind == kind, LabelRow.value == value)
+        date = session.scalar(rows.order_by(LabelRow.date.desc()).limit(1))
+        if date is not None:
+            found.append((value, date))
+    return tuple(sorted(found, key=lambda one: (one[1], one[0]), reverse=True))
 
 
 def of(session: Session, lead: str) -> tuple[tuple[Kind, str], ...]:

@@ -192,6 +192,7 @@ class JobRow(Base):
     failures: Mapped[int] = mapped_column(default=0)  # times it ended broken
     worker: Mapped[str] = mapped_column(Words(200), default="")  # that has it, or had it last
     step: Mapped[str] = mapped_column(Prose, default="")  # what it is doing
+    log: Mapped[str] = mapped_column(Prose, default="", server_default="")  # its steps, a line each
     sent: Mapped[datetime | None]  # the attempt that counts
     started: Mapped[datetime | None]
     ended: Mapped[datetime | None] = mapped_column(index=True)

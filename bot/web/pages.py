@@ -28,6 +28,7 @@ from bot.web.visitor import NOBODY, Visitor, current
 
 NOT_FOUND, BAD = 404, 400
 SUGGESTED = 60.0  # seconds that suggestions are kept
+LISTS = 100  # whose latest series is told
 KNOWN = 300  # values that a field suggests
 MINE = 20  # series with findings in a person's files
 MOVES = (Standing.WAITING, Standing.QUEUED, Standing.RUNNING)
@@ -100,7 +101,9 @@ def router(shop: Shop) -> APIRouter:
 
     @found.get("/status")
     def status_page() -> HTMLResponse:
-        return shop.page("status.html", here="status", **now_values(shop))
+        with shop.store.reading() as session:
+            lists = labels.latest(session, Kind.LIST, LISTS)
+        return shop.page("status.html", here="status", lists=lists, **now_values(shop))
 
     @found.get("/about")
     def about_page() -> HTMLResponse:

@@ -225,11 +225,11 @@ def test_a_run_is_followed_to_its_reply_without_a_reload(
         jobs.want(session, New("live", "build", "{}", 60.0), wanted.id, 9, now)
         jobs.send(session, "live", "task", "", now, now)
         jobs.began(session, "task", "host-1", now, now)
-        jobs.step(session, "task", "compiling 3 of 9 objects")
+        jobs.step(session, "task", "compiling 3 of 9 objects", now)
     expect(progress).to_contain_text("compiling 3 of 9 objects")
     expect(listed.locator("#rows .card.running").first).to_contain_text("compiling 3 of 9")
     with store.session() as session:
-        jobs.step(session, "task", "compiling 8 of 9 objects")
+        jobs.step(session, "task", "compiling 8 of 9 objects", now)
     expect(progress).to_contain_text("compiling 8 of 9 objects")
     with store.session() as session:
         jobs.finish(session, "task", "passed", "", "{}", now)

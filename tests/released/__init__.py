@@ -106,6 +106,7 @@ _SECOND: Rows = {
 _THIRD: Rows = {
     **_SECOND,
     "runs": [{**row, "found": 2} for row in _SECOND["runs"]],
+    "jobs": [{**row, "log": "3 s: compiling"} for row in _SECOND["jobs"]],
     "labels": [{"series": 5, "kind": "list", "value": "list@x", "date": AT}],
     "depths": [
         {

@@ -116,6 +116,11 @@ def test_labels_are_put_anew_and_bounded(store: Store) -> None:
 def test_what_labels_there_are_is_known(store: Store) -> None:
     with store.reading() as session:
         assert LIST[1] in labels.known(session, Kind.LIST, 100)
+        latest = labels.latest(session, Kind.LIST, 100)
+        assert [at for _, at in latest] == sorted((at for _, at in latest), reverse=True)
+        assert {name for name, _ in latest} == set(labels.known(session, Kind.LIST, 100))
+        first = next(walk(store, Asked(labels=(LIST,))))
+        assert dict(latest)[LIST[1]] == first.date
         assert len(labels.known(session, Kind.PATH, 3)) == 3
 
 

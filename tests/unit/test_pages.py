@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from bot.errors import OursError
 from bot.service import reports
 from bot.settings import Settings
-from bot.store import wishes
+from bot.store import dossier, jobs, wishes
 from bot.store.database import Store
 from bot.store.wishes import Ended, Wish
 from bot.web import live
@@ -208,6 +208,30 @@ def test_what_others_wrote_is_as_they_wrote_it() -> None:
     assert set(found) == {p.name for p in STATIC.iterdir() if p.suffix in {".js", ".woff2"}}
     for name, digest in found.items():
         assert hashlib.sha256((STATIC / name).read_bytes()).hexdigest() == digest
+
+
+def test_the_log_of_a_job_has_a_line_for_each_step(store: Store, client: TestClient) -> None:
+    with store.session() as session:
+        number = wishes.want(session, OUTSIDE, {}, None, NOW)
+        wishes.planned(session, number, "{}", 9, NOW)
+        jobs.want(session, jobs.New("k", "build", "{}", 60.0), number, 9, NOW)
+        jobs.send(session, "k", "t", "", NOW, NOW)
+        jobs.began(session, "t", "host-1", NOW, NOW)
+        for seconds, what in ((1, "applies"), (2, "compiles 1 of 9"), (5, "compiles 9 of 9"),
+                              (6, EVIL)):  # fmt: skip
+            jobs.step(session, "t", what, NOW + timedelta(seconds=seconds))
+        assert not jobs.step(session, "no such task", "x", NOW)
+    text = client.get(f"/series/{OUTSIDE}").text
+    log = re.search(r'<pre class="console"[^>]*>(.*?)</pre>', text, re.DOTALL)
+    assert log
+    lines = log[1].strip().splitlines()
+    assert lines[:2] == ["1 s: applies", "2 s: compiles 1 of 9"]
+    assert lines[2].startswith("6 s: &lt;script&gt;")
+    with store.session() as session:
+        for at in range(4000):
+            jobs.step(session, "t", f"step {'ab'[at % 2]}", NOW)
+        (job,) = dossier.read(session, OUTSIDE, [OUTSIDE]).jobs
+    assert len(job.log) <= jobs.LOG
 
 
 class Shelf:

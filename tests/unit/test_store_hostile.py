@@ -120,7 +120,7 @@ def test_whatever_is_asked_and_answered_is_stored(store: Store, text: str) -> No
         jobs.want(session, jobs.New("k", "build", "{}", 1.0), wanted, 1, NOW)
         jobs.send(session, "k", "k-1", "", NOW, NOW)
         jobs.began(session, "k-1", text, NOW, NOW)
-        assert jobs.step(session, "k-1", text)
+        assert jobs.step(session, "k-1", text, NOW)
         assert jobs.give_up(session, "k-1", text, NOW)
 
 

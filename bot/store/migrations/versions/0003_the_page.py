@@ -42,6 +42,10 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("depths", schema=None) as batch_op:
         batch_op.create_index("ix_depths_name_at", ["name", "at"], unique=False)
+    with op.batch_alter_table("jobs", schema=None) as batch_op:
+        batch_op.add_column(
+            sa.Column("log", sa.Text(), nullable=False, server_default=sa.text("''"))
+        )
     with op.batch_alter_table("runs", schema=None) as batch_op:
         batch_op.add_column(
             sa.Column("found", sa.Integer(), nullable=False, server_default=sa.text("0"))
@@ -52,6 +56,8 @@ def downgrade() -> None:
     """Go down."""
     with op.batch_alter_table("runs", schema=None) as batch_op:
         batch_op.drop_column("found")
+    with op.batch_alter_table("jobs", schema=None) as batch_op:
+        batch_op.drop_column("log")
     with op.batch_alter_table("depths", schema=None) as batch_op:
         batch_op.drop_index("ix_depths_name_at")
     op.drop_table("depths")
