@@ -103,7 +103,8 @@ def router(shop: Shop, guide: Guide) -> APIRouter:
         return shop.page(
             "chains.html", here="chains", kernels=built, chosen=chosen, text=asked[0],
             around=asked[1], start=asked[2], end=asked[3], answer=answer,
-            wrong=wrong or answer.problem, one=chain_values(chain) if chain else None,
+            wrong=wrong or answer.problem,
+            one=chain_values(chain, of_budget=False) if chain else None,
         )  # fmt: skip
 
     return found

@@ -50,7 +50,7 @@ class Icicle:
     before: tuple[Bar, ...]
     after: tuple[Bar, ...]
     ticks: tuple[Tick, ...]
-    budget: float  # y of the line
+    budget: float | None  # y of the line
     column: float
 
 
@@ -69,16 +69,19 @@ class Row:
     dynamic: bool
 
 
-def draw(chain: Chain) -> Icicle:
-    """Return the picture of a chain."""
-    deepest = max([chain.budget_bytes, *(one.witness_bytes for one in _sides(chain))])
+def draw(chain: Chain, *, of_budget: bool = True) -> Icicle:
+    """Return the picture of a chain: against the budget, or of its own depth alone."""
+    budget = chain.budget_bytes if of_budget else 0
+    deepest = max([budget, 1, *(one.witness_bytes for one in _sides(chain))])
     scale = HEIGHT / deepest
     before, after = chain.before, chain.after
+    right = LEFT + COLUMN + GAP if before else LEFT
     return Icicle(
         width=LEFT + 2 * COLUMN + GAP, height=HEIGHT + TOP + 24, column=COLUMN,
         before=_bars(before.hops, {}, scale, LEFT) if before else (),
-        after=_bars(after.hops, _marks(chain), scale, LEFT + COLUMN + GAP) if after else (),
-        ticks=tuple(_ticks(deepest, scale)), budget=round(TOP + chain.budget_bytes * scale, 2),
+        after=_bars(after.hops, _marks(chain), scale, right) if after else (),
+        ticks=tuple(_ticks(deepest, scale)),
+        budget=round(TOP + budget * scale, 2) if budget else None,
     )  # fmt: skip
 
 

@@ -201,7 +201,7 @@ def _stack(shop: Shop, lead: str) -> HTMLResponse:
     )  # fmt: skip
 
 
-def chain_values(chain: Chain) -> dict[str, Any]:
+def chain_values(chain: Chain, *, of_budget: bool = True) -> dict[str, Any]:
     """Return what is shown of a chain."""
     sides = [one.witness_bytes if one else None for one in (chain.before, chain.after)]
     return {
@@ -209,7 +209,8 @@ def chain_values(chain: Chain) -> dict[str, Any]:
         "name": chaintable.clean(f"{chain.profile} {chain.name}".strip()),
         "headline": chaintable.headline(chain), "change": growth(*sides).replace("±0", ""),
         "deep": max(one or 0 for one in sides),
-        "picture": icicle.draw(chain), "rows": icicle.rows(chain), "budget": chain.budget_bytes,
+        "picture": icicle.draw(chain, of_budget=of_budget), "rows": icicle.rows(chain),
+        "budget": chain.budget_bytes,
     }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from bot.mail.headers import printable
 
 HERE = Path(__file__).parent
+UNFIT = "\N{REPLACEMENT CHARACTER}"
 NONE = "\N{EN DASH}"
 MINUTE, HOUR, DAY = 60, 3600, 86400  # seconds
 
@@ -25,8 +26,9 @@ def environment(lore_url: str) -> Environment:
     )  # fmt: skip
     base = lore_url.rstrip("/")
     found.filters |= {
-        "ago": ago, "stamp": stamp, "iso": iso, "shown": shown, "bytes": sized, "growth": growth,
-        "segment": segment, "span": span, "lore": lambda one: f"{base}/{segment(one)}/",
+        "ago": ago, "stamp": stamp, "iso": iso, "shown": shown, "code": code, "bytes": sized,
+        "growth": growth, "segment": segment, "span": span,
+        "lore": lambda one: f"{base}/{segment(one)}/",
     }  # fmt: skip
     return found
 
@@ -34,6 +36,11 @@ def environment(lore_url: str) -> Environment:
 def shown(text: object) -> str:
     """Return text that came by mail, without what a terminal or a browser would act upon."""
     return printable(str(text))
+
+
+def code(text: object) -> str:
+    """Return a line of a diff or of a console: its blanks and tabs stay."""
+    return "".join(one if one.isprintable() or one == "\t" else UNFIT for one in str(text))
 
 
 def segment(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -183,6 +184,9 @@ def test_a_chain_is_drawn_and_what_cannot_be_answered_is_told(store: Store) -> N
     text = shown(store, Oracle(Explored(chain=chain)), "?start=a&end=b()")
     assert "488 bytes, and never more than 488" in text
     assert text.count("<title>after:") == 5
+    assert "budget" not in text  # of a part of a stack that says nothing
+    heights = [float(one) for one in re.findall(r'class="bar same"[^>]*height="([\d.]+)"', text)]
+    assert sum(heights) == pytest.approx(900, abs=0.1)
     assert 'role="alert"' in shown(store, Oracle(OursError("it is gone")), "?text=x")
     assert "no way" in shown(store, Oracle(Explored(problem="no way")), "?text=x")
 

@@ -94,6 +94,12 @@ def test_ids_may_hold_anything(store: Store, client: TestClient) -> None:
             assert "<>" not in answer.text
 
 
+def test_blanks_of_code_stay(store: Store, client: TestClient) -> None:
+    raw = letter("[PATCH] tabs", id="tabs@x").replace(b"int b;", b"\tint  b;\x07")
+    lead = reviewed.took(store, [raw], NOW)
+    assert "-\tint  b;\N{REPLACEMENT CHARACTER}</code>" in client.get(f"/series/{lead}").text
+
+
 def test_a_filter_is_a_form_and_a_link(client: TestClient) -> None:
     found = client.get("/", params={"state": "findings", "filesystem": "ext4"}).text
     assert found.count('class="card findings"') > 0
