@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from bot.contract import (
     Apply,
@@ -101,6 +101,11 @@ def fill(store: Store, number: int) -> None:
             for table in ROWS:
                 if rows[table]:
                     session.execute(insert(table), rows[table])
+
+    with store.session() as session:
+        if session.connection().dialect.name == "postgresql":  # which counts by itself
+            for name in ("mails", "series"):
+                session.execute(text(f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), {number})"))  # noqa: E501 # fmt: skip
 
 
 def lead(at: int) -> str:
